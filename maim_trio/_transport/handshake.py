@@ -1,0 +1,323 @@
+"""The opening handshake of both sides, performed by trio-websocket through a stream that never touches the socket.
+
+trio-websocket sees a `_Tap`: the bytes we show it, and a place where its answer collects. Reading, writing, limits,
+deadlines and the end of TCP are ours. The only module that imports trio_websocket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import trio
+import trio_websocket
+
+from . import exchange, heads
+from .heads import Accept, BadHead, Refuse, Request
+from .link import Link
+from .pipe import LOST, Pipe, peer_of
+
+if TYPE_CHECKING:
+    from .flusher import Flusher
+    from .limits import Limits
+
+__all__ = ["Accept", "HandshakeFailed", "Refuse", "Request", "accept_link", "open_link"]
+
+Decide = Callable[[Request], Awaitable[Accept | Refuse]]
+Report = Callable[[str], None]
+
+_INTERNAL_ERROR = Refuse(500, {"error": "internal error", "code": "internal_error"})
+_NO_UPGRADE = Refuse(
+    426, {"error": "a WebSocket is needed here", "code": "upgrade_required"}, [(b"Upgrade", b"websocket")]
+)
+
+
+class HandshakeFailed(Exception):
+    """The server has not opened the link.
+
+    `status` is the HTTP status of its refusal, 0 when there was none; `message` says in short what happened, without
+    anything secret. `body` (at most 64 KiB) and `headers` (names in lower case) are the refusal's. `no_http`: what
+    came, if anything, was no HTTP.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        no_http: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.body = body
+        self.headers: Mapping[str, str] = headers or {}
+        self.no_http = no_http
+
+
+class _Tap(trio.abc.Stream):
+    """What trio-websocket takes for the connection."""
+
+    def __init__(self) -> None:
+        self.sent = bytearray()
+        self.sent_something = trio.Event()
+        self.given_up = trio.Event()
+        self._shown = bytearray()
+        self._more = trio.Event()
+
+    def show(self, data: bytes) -> None:
+        self._shown += data
+        self._more.set()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await self._more.wait()
+        data, self._shown, self._more = bytes(self._shown), bytearray(), trio.Event()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self.sent += data
+        self.sent_something.set()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self.given_up.set()
+        await trio.lowlevel.checkpoint()
+
+
+# -- server
+
+
+def _silent(_: str) -> None:
+    """The default of `report`."""
+
+
+async def accept_link(
+    stream: trio.abc.Stream,
+    decide: Decide,
+    limits: Limits,
+    *,
+    flusher: Flusher | None = None,
+    report: Report = _silent,
+) -> Link | None:
+    """The opening handshake of one server connection, over TCP, TLS or any other stream (RFC 6455 §4.2).
+
+    `decide` is asked for every well-formed request, plain HTTP too (`is_upgrade` is False then), before anything is
+    answered; an upgrade that breaks RFC 6455 is refused without asking. How long `decide` takes is bounded by the
+    caller; reading the head, and writing the answer, each have `limits.handshake_timeout`.
+
+    None: refused or failed, the last words delivered and the stream closed. `report` has then been called with one
+    short reason, unless it was `decide` that refused. What `decide` raises propagates after a 500. Cancelled: the
+    stream is closed.
+    """
+    pipe = Pipe(stream)
+    remote = peer_of(stream)
+    heard, link = None, None
+    try:
+        with _reporting(report):
+            heard = await _hear(pipe, limits, remote)
+        if heard is not None:
+            answer = await _ask(pipe, decide, heard.request)
+            with _reporting(report):
+                if await _answer(pipe, heard, answer, limits.handshake_timeout):
+                    link = Link(pipe, client=False, limits=limits, glued=heard.glued, flusher=flusher, remote=remote)
+    finally:
+        if link is None:
+            await pipe.kill()
+    return link
+
+
+@contextlib.contextmanager
+def _reporting(report: Report) -> Iterator[None]:
+    """Turns what a peer can do to a handshake into a report; never around the caller's `decide`."""
+    try:
+        yield
+    except BadHead as bad:
+        report(bad.reason)
+    except LOST as error:
+        report(exchange.explain(error))
+    except trio.TooSlowError:
+        report("peer does not read")
+
+
+class _Heard(NamedTuple):
+    """A request before its answer; `proposal` is trio-websocket's side of it, None for plain HTTP."""
+
+    request: Request
+    proposal: trio_websocket.WebSocketRequest | None
+    tap: _Tap
+    glued: bytes
+
+
+async def _hear(pipe: Pipe, limits: Limits, remote: tuple[str, str]) -> _Heard:
+    tap = _Tap()
+    try:
+        head, glued = await exchange.read_head(pipe, limits.max_head, limits.handshake_timeout)
+        request = heads.parse_request(head, *remote)
+        proposal = await _propose(tap, head, request) if request.is_upgrade else None
+    except BadHead as bad:
+        if bad.status:
+            await exchange.refuse(pipe, exchange.refusal_of(bad))
+        raise
+    except LOST as error:
+        await exchange.tell_why_tls_failed(pipe.stream, error)
+        raise
+    return _Heard(request, proposal, tap, glued)
+
+
+async def _ask(pipe: Pipe, decide: Decide, request: Request) -> Accept | Refuse:
+    try:
+        return await decide(request)
+    except Exception:
+        await exchange.refuse(pipe, _INTERNAL_ERROR)
+        raise
+
+
+async def _answer(pipe: Pipe, heard: _Heard, answer: Accept | Refuse, timeout: float) -> bool:
+    """Whether the connection has become a WebSocket."""
+    if isinstance(answer, Accept) and heard.proposal is not None:
+        await heard.proposal.accept(extra_headers=[*answer.headers])
+        await pipe.write_all(bytes(heard.tap.sent), timeout)
+        return True
+    refusal = _NO_UPGRADE if isinstance(answer, Accept) else answer
+    await exchange.refuse(pipe, refusal, body=heard.request.method != "HEAD")
+    return False
+
+
+async def _propose(tap: _Tap, head: bytes, request: Request) -> trio_websocket.WebSocketRequest:
+    """Has trio-websocket take the request, without answering it yet. Raises BadHead.
+
+    Its reader is needed for that only and is cancelled then. It raises whatever a bad header makes its libraries raise,
+    and would never return from a request that it has refused.
+    """
+    heads.check_upgrade(request)
+    proposal: trio_websocket.WebSocketRequest | None = None
+    reason = "malformed WebSocket handshake"
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when_given_up, tap, nursery.cancel_scope)
+            tap.show(head)
+            proposal = await trio_websocket.wrap_server_stream(nursery, tap)
+            nursery.cancel_scope.cancel()
+    except* Exception as group:
+        proposal = None
+        reason += f" ({type(group.exceptions[0]).__name__})"  # its text could hold what was sent
+    if proposal is None:
+        if tap.sent[9:12] == b"426":
+            raise BadHead(426, "unsupported WebSocket version")
+        raise BadHead(400, reason)
+    return proposal
+
+
+async def _cancel_when_given_up(tap: _Tap, scope: trio.CancelScope) -> None:
+    await tap.given_up.wait()
+    scope.cancel()
+
+
+# -- client
+
+
+async def open_link(
+    stream: trio.abc.Stream,
+    *,
+    host: str,
+    target: str,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    limits: Limits,
+    flusher: Flusher | None = None,
+) -> Link:
+    """The client's link over a connected stream: TCP, TLS or any other (RFC 6455 §4.1).
+
+    `host` is what the Host header says (with the port, where it is not the usual one), `target` path and query,
+    `headers` further headers. Takes at most `limits.handshake_timeout`, and 2 seconds more for the body of a refusal.
+    Raises HandshakeFailed; `ValueError` for a host, target or header that cannot be written. When it fails or is
+    cancelled the stream is closed.
+    """
+    pipe = Pipe(stream)
+    remote = peer_of(stream)
+    link = None
+    try:
+        heads.check_target(target)
+        heads.check_headers(headers)
+        host.encode("idna")
+        dialogue = _Dialogue(pipe, limits)
+        await dialogue.perform(host, target, headers)
+        link = Link(
+            pipe,
+            client=True,
+            limits=limits,
+            glued=dialogue.glued,
+            flusher=flusher,
+            remote=remote,
+            response_headers=dialogue.response_headers,
+        )
+        return link
+    finally:
+        if link is None:
+            await pipe.kill()
+
+
+class _Dialogue:
+    """The client's request and the server's answer: on the wire ours, in memory trio-websocket's."""
+
+    def __init__(self, pipe: Pipe, limits: Limits) -> None:
+        self.glued = b""
+        self.response_headers: dict[str, str] = {}
+        self._pipe = pipe
+        self._limits = limits
+        self._tap = _Tap()
+        self._failure: HandshakeFailed | None = None
+
+    async def perform(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        opened = False
+        tap = cast("trio.SocketStream", self._tap)  # typed too narrowly: any stream will do
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, nursery.cancel_scope)
+                nursery.start_soon(_cancel_when_given_up, self._tap, nursery.cancel_scope)
+                await trio_websocket.wrap_client_stream(nursery, tap, host, target, extra_headers=[*headers])
+                opened = True
+                nursery.cancel_scope.cancel()  # its reader has done its work
+        except* Exception:  # whatever its libraries raise for a wrong accept token or an extension nobody asked for
+            opened = False
+        if self._failure is not None:
+            raise self._failure
+        if not opened:
+            raise HandshakeFailed(0, "the answer is not a valid WebSocket handshake")
+
+    async def _guard(self, scope: trio.CancelScope) -> None:
+        try:
+            await self._converse()
+        except HandshakeFailed as failure:
+            self._failure = failure
+        except BadHead as bad:
+            self._failure = HandshakeFailed(0, bad.reason, no_http=True)
+        except LOST as error:
+            self._failure = HandshakeFailed(0, exchange.explain(error), no_http=True)
+            await exchange.tell_why_tls_failed(self._pipe.stream, error)
+        if self._failure is not None:
+            scope.cancel()
+
+    async def _converse(self) -> None:
+        await self._tap.sent_something.wait()
+        timeout = self._limits.handshake_timeout
+        head = b""
+        with trio.move_on_after(timeout):
+            await self._pipe.write_all(bytes(self._tap.sent), timeout=math.inf)
+            head, self.glued = await exchange.read_head(self._pipe, self._limits.max_head, math.inf)
+        if not head:
+            raise HandshakeFailed(0, f"no answer within {timeout:g} s")
+        response = heads.parse_response(head)
+        if response.status != 101:
+            body = await exchange.read_body(self._pipe, response, self.glued)
+            raise HandshakeFailed(
+                response.status, f"refused with HTTP status {response.status}", body, response.headers
+            )
+        self.response_headers = response.headers
+        self._tap.show(head)

@@ -1,0 +1,367 @@
+"""One WebSocket connection after its opening handshake.
+
+One task receives, one task writes (`run_writer`), everything that leaves goes through one bounded queue. Control frames
+and the close handshake are answered here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import trio
+
+from . import frames
+from .limits import Closed, Limits, LinkClosed
+from .pipe import CHUNK, LINGER, LOST, Pipe
+from .writer import MAX_PONGS, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from .flusher import Flusher
+
+__all__ = ["Closed", "Limits", "Link", "LinkClosed", "running"]
+
+READ_MAX = 1024 * 1024
+"""Bytes of one read of a large frame: nearly as fast as a buffer of the announced size, without trusting it."""
+
+
+class Link:
+    """A connection that carries messages. Made by `accept_link` and `open_link`; needs a task in `run_writer`.
+
+    `closed` tells how it ended or is ending (None while it is open), `client` which end we are, `remote` and
+    `remote_ip` the peer's address ("" when unknown), `response_headers` (client) the headers of the server's 101, names
+    in lower case. `bytes_in` and `bytes_out` are plain counts, the opening handshake included.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_close_timeout",
+        "_closing",
+        "_glued",
+        "_left",
+        "_parser",
+        "_ping_number",
+        "_pings",
+        "_pipe",
+        "_reading",
+        "_received_all",
+        "_to_answer",
+        "_writer",
+        "client",
+        "closed",
+        "remote",
+        "remote_ip",
+        "response_headers",
+    )
+
+    def __init__(
+        self,
+        pipe: Pipe,
+        *,
+        client: bool,
+        limits: Limits,
+        glued: bytes = b"",
+        flusher: Flusher | None = None,
+        remote: tuple[str, str] = ("", ""),
+        response_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.closed: Closed | None = None
+        self.client = client
+        self.remote, self.remote_ip = remote
+        self.response_headers: Mapping[str, str] = response_headers or {}
+        self._pipe = pipe
+        self._close_timeout = limits.close_timeout
+        self._parser = frames.FrameParser(masked=not client, max_message=limits.max_message)
+        self._writer = Writer(pipe, limits, flusher)
+        self._glued = glued  # came in one segment with the handshake
+        self._to_answer: tuple[int, str] | None = None
+        self._received_all = False  # the peer's close frame, a violation or the end has been seen
+        self._reading = False
+        self._left: trio.Event | None = None  # for aclose(): the reader has left
+        self._closing: trio.Event | None = None  # set when aclose() is through
+        self._pings: dict[bytes, trio.Event] = {}
+        self._ping_number = 0
+
+    def __repr__(self) -> str:
+        return f"<Link {'to' if self.client else 'from'} {self.remote or 'a stream'}, {self.closed or 'open'}>"
+
+    @property
+    def peer_closed(self) -> bool:
+        """Whether the peer's close frame has come: it was alive then."""
+        return self._parser.close is not None
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be written."""
+        return self._writer.queued_bytes
+
+    @property
+    def bytes_in(self) -> int:
+        """Read so far."""
+        return self._pipe.bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """Written so far."""
+        return self._pipe.bytes_out
+
+    # -- receiving
+
+    async def receive(self) -> list[bytes]:
+        """The next complete messages, at least one: `bytes` for text, `frames.Binary` for binary ones.
+
+        Cancel-safe: a cancelled call has taken nothing. One task at a time (`trio.BusyResourceError`). Raises
+        LinkClosed once the peer's close frame, a violation or the end was met, and while `aclose` is reading. The
+        answer to a close or a violation is queued by the NEXT call, so that what the last batch calls for can still be
+        sent.
+        """
+        while True:
+            self._answer()
+            if self._received_all:
+                raise self._ended()
+            if self._reading:
+                if self._closing is None:
+                    raise trio.BusyResourceError("another task is receiving from this link")
+                raise self._ended()
+            if batch := await self._read_once():
+                return batch
+
+    async def _read_once(self) -> list[bytes]:
+        data, self._glued = self._glued, b""
+        self._reading = True
+        try:
+            if not data:
+                data = await self._pipe.read(min(max(self._parser.missing, CHUNK), READ_MAX))
+        except LOST:
+            data = b""
+        finally:
+            self._reading = False
+            if self._left is not None:
+                self._left.set()
+        if not data:
+            self._lose("connection lost")
+            return []
+        return self._take(data)
+
+    def _take(self, data: bytes) -> list[bytes]:
+        parser = self._parser
+        batch = parser.feed(data)
+        if parser.controls:
+            self._handle_controls()
+        if parser.close is not None:
+            self._received_all = True
+            self._to_answer = parser.close[0], ""
+            self._end(*parser.close, by_peer=True)
+        elif parser.violation is not None:
+            self._received_all = True
+            self._to_answer = parser.violation.code, parser.violation.reason
+        return batch
+
+    def _handle_controls(self) -> None:
+        controls, self._parser.controls = self._parser.controls, []
+        pings = [payload for opcode, payload in controls if opcode == frames.PING]
+        if not self._writer.sealed:
+            for payload in pings[-MAX_PONGS:]:
+                self._writer.put_pong(frames.frame(frames.PONG, payload, mask=self.client))
+        for opcode, payload in controls:
+            if opcode == frames.PONG and payload in self._pings:
+                self._pong(payload)
+
+    def _pong(self, payload: bytes) -> None:
+        """Answers this ping and all earlier ones (RFC 6455 §5.5.3)."""
+        for key in list(self._pings):
+            self._pings.pop(key).set()
+            if key == payload:
+                return
+
+    def _answer(self) -> None:
+        """Queues our close frame for a close or a violation of the peer."""
+        if self._to_answer is not None:
+            answer, self._to_answer = self._to_answer, None
+            self._queue_close(*answer)
+
+    # -- sending
+
+    def send_nowait(self, *parts: bytes) -> None:
+        """Queues one complete frame (see `frames.text_frame`). Its parts stay together: no pong gets in between.
+
+        Raises LinkClosed, and `trio.WouldBlock` when `max_queued` would be exceeded; one larger frame may stand alone
+        in an empty queue. `wait_space` helps then.
+        """
+        if self._writer.sealed:
+            raise self._ended()
+        self._writer.put(parts)
+
+    def send_text_nowait(self, payload: bytes) -> None:
+        """Queues one text message; `payload` is UTF-8. Raises like `send_nowait`."""
+        if self._writer.sealed:
+            raise self._ended()
+        self._writer.put(frames.text_frame(payload, mask=self.client))
+
+    def has_space(self, size: int) -> bool:
+        """Whether a frame of `size` bytes could be queued now."""
+        return self._writer.has_space(size)
+
+    async def wait_space(self, size: int = 0) -> None:
+        """Until the queue is at most half full and takes a frame of `size` bytes, or the link has ended."""
+        await self._writer.wait_space(size)
+
+    async def run_writer(self) -> None:
+        """Writes what is queued, until the close frame is out or the link is dead; the owner's nursery runs it.
+
+        Cancelling it stops all sending. Between two frames that does no more harm (`aclose` can still say goodbye); in
+        the middle of one, or where that cannot be known, the link is dead: half a frame is never followed by more.
+        """
+        try:
+            await self._writer.run()
+        except LOST:
+            self._lose("connection lost")
+        except trio.TooSlowError:
+            self._lose("peer does not read")
+        finally:
+            if self._writer.torn:
+                self._lose("cancelled")
+            if self._pipe.aborted:
+                await self._pipe.kill()
+
+    # -- control
+
+    async def ping(self, timeout: float) -> float:
+        """Pings and returns the round trip in seconds.
+
+        Raises `trio.TooSlowError` after `timeout` seconds, LinkClosed when the link ends meanwhile. Cancel-safe.
+        """
+        if self.closed is not None or self._writer.sealed:
+            raise self._ended()
+        self._ping_number += 1
+        key = self._ping_number.to_bytes(4, "big")
+        answered = self._pings[key] = trio.Event()
+        self._writer.put_ping(frames.frame(frames.PING, key, mask=self.client))
+        start = trio.current_time()
+        try:
+            with trio.fail_after(timeout):
+                await answered.wait()
+        finally:
+            self._pings.pop(key, None)
+        if self.closed is not None:
+            raise self._ended()
+        return trio.current_time() - start
+
+    def abort(self, reason: str = "aborted") -> None:
+        """Ends the link at once, synchronously and without a close frame; wakes whoever receives, pings or waits.
+
+        `reason` is what `closed` says then, unless the link had ended before. A TCP socket is closed here and now; what
+        else belongs to the stream when `run_writer` or `aclose` ends.
+        """
+        self._lose(reason)
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Sends what is queued and the close frame, waits for the peer's and for the end of TCP (RFC 6455 §7.1).
+
+        Never longer than `close_timeout`; afterwards the stream is closed, also when this is cancelled. Messages that
+        arrive meanwhile are dropped, unless another task is receiving. Idempotent: further calls wait for the same end.
+        `ValueError` for a code that may not be sent.
+        """
+        if not frames.may_be_sent(code):
+            raise ValueError(f"{code} is no close code that may be sent")
+        if self._closing is not None:
+            await self._closing.wait()
+            return
+        self._closing = trio.Event()
+        try:
+            with trio.move_on_after(self._close_timeout), contextlib.suppress(*LOST):
+                await self._say_goodbye(code, reason)
+        finally:
+            self._lose("connection lost")
+            try:
+                await self._pipe.kill()
+            finally:
+                self._closing.set()
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        self._answer()
+        self._queue_close(code, reason)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._await_peer)  # reading goes on, or two full peers would wait for each other
+            while not self._writer.done:
+                if self._writer.running:
+                    await self._writer.wait_left()
+                else:  # it was cancelled, or never begun
+                    await self.run_writer()
+        if not self._pipe.aborted:
+            await self._linger()
+            await self._pipe.aclose()
+
+    async def _await_peer(self) -> None:
+        """Until the peer's close frame, a violation or the end. Leaves the reading to another task that is at it."""
+        while not self._received_all:
+            if self._reading:
+                self._left = trio.Event()
+                await self._left.wait()
+                await trio.lowlevel.checkpoint()  # the reader goes first
+            else:
+                await self._read_once()
+
+    async def _linger(self) -> None:
+        """After both close frames the server ends TCP and the client waits for that (RFC 6455 §7.1.1)."""
+        if self._parser.violation is not None:
+            await self._pipe.finish()
+        elif self.client:
+            await self._pipe.drain(LINGER)
+        elif self._pipe.half_closeable:
+            await self._pipe.finish()
+
+    # -- the end
+
+    def _queue_close(self, code: int, reason: str) -> None:
+        if not self._writer.sealed:
+            self._end(code, reason, by_peer=False)
+            self._writer.put_last(frames.frame(frames.CLOSE, frames.close_payload(code, reason), mask=self.client))
+
+    def _lose(self, reason: str) -> None:
+        """The connection is gone, whatever was to come. Wakes everybody."""
+        self._received_all = True
+        self._end(frames.LOST, reason, by_peer=False)
+        self._writer.stop()
+        self._pipe.abort()
+
+    def _end(self, code: int, reason: str, by_peer: bool) -> None:
+        if self.closed is None:
+            self.closed = Closed(code, reason, by_peer)
+            for answered in self._pings.values():
+                answered.set()
+            self._pings.clear()
+
+    def _ended(self) -> LinkClosed:
+        return LinkClosed(*(self.closed or Closed(frames.LOST, "connection lost", False)))
+
+
+class running:
+    """`async with running(link):` runs the link's writer for the body, then closes the link.
+
+    Leaving is `link.aclose()` (with 1000, unless the link is closed already); when cancelled, the stream is closed at
+    once. What the body raises passes through as it is, not wrapped in a group.
+    """
+
+    __slots__ = ("_link", "_manager", "_nursery")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._manager = trio.open_nursery()
+
+    async def __aenter__(self) -> Link:
+        self._nursery = await self._manager.__aenter__()
+        self._nursery.start_soon(self._link.run_writer)
+        return self._link
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._link.aclose()
+        finally:
+            self._nursery.cancel_scope.cancel()
+            await self._manager.__aexit__(None, None, None)

@@ -1,0 +1,245 @@
+"""The sending half of a link: one bounded queue of whole frames, written by one task.
+
+A server's flusher writes for all its links what their sockets take at once; a link's own `Writer.run` does the rest:
+what a socket did not take, streams that cannot be tried without waiting, and every end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from .parking import ParkingSpot
+from .pipe import CHUNK, LOST, SMALL_PART, Part, Pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .flusher import Flusher
+    from .limits import Limits
+
+__all__ = ["MAX_PONGS", "Writer"]
+
+WRITE_MAX = 256 * 1024
+"""Bytes taken from the queue for one write."""
+MAX_PONGS = 32
+"""Pongs that wait. A peer that pings without reading costs 4 KiB; RFC 6455 §5.5.3 asks for the latest only."""
+
+
+class Writer:
+    """The queue of one link. Only `run` and the flusher write, never both: the flusher only while `run` is parked."""
+
+    __slots__ = (
+        "_broken",
+        "_enqueued",
+        "_flusher",
+        "_left",
+        "_marked",
+        "_max_queued",
+        "_out",
+        "_pings",
+        "_pipe",
+        "_pongs",
+        "_rest",
+        "_space",
+        "_spot",
+        "_timeout",
+        "done",
+        "running",
+        "sealed",
+        "torn",
+    )
+
+    def __init__(self, pipe: Pipe, limits: Limits, flusher: Flusher | None) -> None:
+        self.sealed = False
+        """Nothing more may be queued: the close frame is in, or the link is dead."""
+        self.running = False
+        self.done = False
+        """Everything up to the close frame has been written, or the link is dead."""
+        self.torn = False
+        """A frame was cut at an unknown place: nothing may follow."""
+        self._pipe = pipe
+        self._max_queued = limits.max_queued
+        self._timeout = limits.send_timeout
+        self._flusher = flusher if pipe.direct else None
+        self._out: list[tuple[bytes, ...]] = []  # whole frames
+        self._pings: list[bytes] = []  # ours; as many as there are tasks in ping()
+        self._pongs: list[bytes] = []
+        self._rest: Sequence[Part] = ()  # of the last write
+        self._enqueued = pipe.bytes_out
+        self._spot = ParkingSpot()
+        self._marked = False  # the flusher knows of us
+        self._broken = False  # the flusher found the connection broken
+        self._space: trio.Event | None = None
+        self._left: trio.Event | None = None
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be written, the unwritten part of a frame under way included."""
+        return 0 if self.done else self._enqueued - self._pipe.bytes_out
+
+    # -- filling
+
+    def put(self, parts: tuple[bytes, ...]) -> None:
+        """Queues one frame; its parts stay together. `trio.WouldBlock` when the queue has no room for it."""
+        enqueued = self._enqueued + (len(parts[0]) if len(parts) == 1 else sum(map(len, parts)))
+        if enqueued - self._pipe.bytes_out > self._max_queued and self.queued_bytes:
+            raise trio.WouldBlock
+        self._enqueued = enqueued
+        self._out.append(parts)
+        if not self._marked:
+            self._poke()
+
+    def put_ping(self, ping: bytes) -> None:
+        """Queues a ping ahead of the data."""
+        self._put_first(self._pings, ping)
+
+    def put_pong(self, pong: bytes) -> None:
+        """Queues a pong ahead of the data; the oldest waiting one gives way when there are too many."""
+        if len(self._pongs) >= MAX_PONGS:
+            self._enqueued -= len(self._pongs.pop(0))
+        self._put_first(self._pongs, pong)
+
+    def _put_first(self, queue: list[bytes], control: bytes) -> None:
+        queue.append(control)
+        self._enqueued += len(control)
+        if not self._marked:
+            self._poke()
+
+    def put_last(self, close: bytes) -> None:
+        """Queues the close frame, whatever waits already. Nothing can follow it."""
+        self._out.append((close,))
+        self._enqueued += len(close)
+        self.sealed = True
+        self._spot.wake()
+
+    def _poke(self) -> None:
+        if self._spot.taken:
+            if self._flusher is not None and self._flusher.running:
+                self._marked = True
+                self._flusher.add(self)
+            else:
+                self._spot.wake()
+
+    # -- writing
+
+    async def run(self) -> None:
+        """Writes until the close frame is out or `stop` was called. Returns at once when another task does that.
+
+        Raises `trio.BrokenResourceError`, `trio.ClosedResourceError` or, without progress for `send_timeout` seconds,
+        `trio.TooSlowError`: the link is dead then. Cancelling leaves the queue as it is, so that `run` can be called
+        again, unless `torn` is set.
+        """
+        if self.running or self.done:
+            await trio.lowlevel.checkpoint()
+            return
+        self.running = True
+        try:
+            await self._run()
+        finally:
+            self.running = False
+            self.torn = self._pipe.cut
+            if self._left is not None:
+                self._left.set()
+                self._left = None
+
+    async def _run(self) -> None:
+        while not self.done:
+            if self._broken:
+                raise trio.BrokenResourceError
+            if self._rest:
+                self._rest = await self._pipe.write_some(self._rest, self._timeout)
+            elif self._waiting:
+                self._rest = self._pipe.write_nowait(self._take())
+                if self._out and not self._rest:
+                    await trio.lowlevel.checkpoint()
+            elif self.sealed:
+                break
+            else:
+                await self._spot.wait()
+                await trio.lowlevel.checkpoint()  # one tick later: an ack and a reply leave in one write
+            self._note_space()
+        self.stop()
+
+    def flush(self) -> None:
+        """For the flusher: writes what the socket takes at once. The rest, and every end, is left to `run`."""
+        self._marked = False
+        if not self._spot.taken or not self._waiting:
+            return
+        try:
+            self._rest = self._pipe.write_nowait(self._take())
+        except LOST:
+            self._broken = True
+        if self._rest or self._out or self._broken:
+            self._spot.wake()
+        self._note_space()
+
+    def wake(self) -> None:
+        """The flusher has gone: what it was to write is `run`'s now."""
+        self._marked = False
+        self._spot.wake()
+
+    @property
+    def _waiting(self) -> bool:
+        return bool(self._out or self._pongs or self._pings)
+
+    def _take(self) -> Sequence[Part]:
+        out, self._out = self._out, []
+        if len(out) == 1 and not self._pongs and not self._pings:
+            return out[0]
+        parts: list[Part] = [*self._pings, *self._pongs]
+        self._pings.clear()
+        self._pongs.clear()
+        size = 0
+        for index, frame in enumerate(out):
+            if size >= WRITE_MAX:
+                self._out = out[index:]
+                break
+            for part in frame:
+                parts.append(part)
+                size += len(part)
+        if len(parts) > 1 and (size < CHUNK or size < SMALL_PART * len(parts)):
+            return (b"".join(parts),)
+        return parts
+
+    # -- ending and waiting
+
+    def stop(self) -> None:
+        """Nothing more is written: all is out, or the link is dead. Wakes everybody."""
+        self.sealed = self.done = True
+        self._out, self._pings, self._pongs, self._rest = [], [], [], ()
+        self._enqueued = self._pipe.bytes_out
+        self._spot.wake()
+        self._note_space()
+
+    async def wait_left(self) -> None:
+        """Until the task in `run` has left it, for whatever reason."""
+        if not self.running:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._left is None:
+            self._left = trio.Event()
+        await self._left.wait()
+
+    def has_space(self, size: int) -> bool:
+        """Whether the queue takes a frame of `size` bytes now; always, once the link has ended."""
+        queued = self.queued_bytes
+        return self.done or not queued or queued + size <= self._max_queued
+
+    def _has_space(self, size: int) -> bool:
+        queued = self.queued_bytes
+        return self.done or not queued or (queued <= self._max_queued // 2 and queued + size <= self._max_queued)
+
+    def _note_space(self) -> None:
+        if self._space is not None and self._has_space(0):
+            self._space.set()
+            self._space = None
+
+    async def wait_space(self, size: int = 0) -> None:
+        """Until the queue is at most half full and has room for a frame of `size` bytes, or the link has ended."""
+        await trio.lowlevel.checkpoint()
+        while not self._has_space(size):
+            if self._space is None:
+                self._space = trio.Event()
+            await self._space.wait()
