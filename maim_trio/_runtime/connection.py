@@ -1,0 +1,349 @@
+"""One live connection: its reader, its writer and its keepalive, for servers and clients alike."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from maim_trio._delivery.dedupe import frame_key
+from maim_trio._runtime.log import without
+from maim_trio._runtime.requests import REPLY_TO
+from maim_trio._transport.link import LinkClosed
+from maim_trio._wire import close
+from maim_trio._wire.codec import (
+    Ack,
+    Custom,
+    FrameError,
+    PeerError,
+    Standard,
+    decode,
+    encode_ack,
+    encode_error,
+)
+
+if TYPE_CHECKING:
+    from maim_trio._runtime.endpoint import Endpoint
+    from maim_trio._runtime.session import Session
+    from maim_trio._transport.link import Link
+
+MINUTE = 60.0
+
+_VIOLATIONS = frozenset({close.PROTOCOL_ERROR, close.INVALID_DATA, close.TOO_BIG})
+_UNCOUNTED = frozenset({"no_handler", "rate_limited"})  # a correct peer can cause these
+
+
+class Delivery:
+    """A received message on its way to a handler."""
+
+    __slots__ = ("connection", "envelope", "key", "size")
+
+    def __init__(self, connection: Connection, envelope: Standard | Custom, size: int, key: int) -> None:
+        self.connection = connection
+        self.envelope = envelope
+        self.size = size
+        self.key = key  # tells a retransmission; 0 without msg_id
+
+    @property
+    def name(self) -> str:
+        envelope = self.envelope
+        return "on_message" if isinstance(envelope, Standard) else envelope.type
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The API keys that its handler sees, and no log line may show."""
+        envelope, key = self.envelope, self.connection.api_key
+        return (key, envelope.message.message_dim.api_key) if isinstance(envelope, Standard) else (key,)
+
+    def waits(self) -> None:
+        if self.key:
+            self.connection.session.waiting_keys.add(self.key)
+
+    def accepted(self) -> None:
+        msg_id = self.envelope.msg_id
+        if msg_id is not None:
+            self.connection.session.take(msg_id, self.key)
+
+
+class Connection:
+    """A link in use. `metadata` is what every callback is told about it."""
+
+    __slots__ = (
+        "_bare_seen",
+        "_close_with",
+        "_complaints",
+        "_endpoint",
+        "_heard_at",
+        "_invalid_at",
+        "_pause",
+        "_pauses",
+        "_starved",
+        "_wanted",
+        "link",
+        "metadata",
+        "platform",
+        "ready",
+        "session",
+        "started_at",
+        "uuid",
+    )
+
+    def __init__(
+        self, endpoint: Endpoint, link: Link, session: Session, *, platform: str, metadata: dict[str, Any]
+    ) -> None:
+        self.link = link
+        self.session = session
+        self.uuid = session.uuid
+        self.platform = platform
+        self.metadata = metadata
+        self.started_at = trio.current_time()
+        self.ready = False  # messages may be sent
+        self._endpoint = endpoint
+        self._invalid_at: deque[float] = deque()
+        self._close_with = (close.NORMAL, "")
+        self._bare_seen = False
+        self._complaints: tuple[str, ...] = ()
+        self._pause: trio.CancelScope | None = None  # reading has stopped on purpose
+        self._pauses = 0  # how often
+        self._heard_at = self.started_at
+        self._starved = trio.Event()  # the queue of the link had no room for a message
+        self._wanted = 0  # bytes
+
+    async def run(self, link_nursery: trio.Nursery) -> None:
+        """Reads until the link ends, however it ends. Whatever a peer does ends here.
+
+        The writer and the keepalive run in `link_nursery`, which the caller ends afterwards.
+        """
+        link_nursery.start_soon(self._keepalive, name="keepalive")
+        link_nursery.start_soon(self._feed, name="feed")
+        self._endpoint.links.add(self.link)
+        try:
+            await self._read()
+        except LinkClosed as ended:
+            self._note_violation(ended)
+        except Exception as error:  # the fence: one connection
+            self._endpoint.log.exception(
+                "connection %s ended by an internal error", self.uuid, error=error, secrets=(self.api_key,)
+            )
+            self._endpoint.stats.failed("internal error in a connection")
+            self._close_with = (close.INTERNAL_ERROR, "internal error")
+        finally:
+            try:
+                await self.aclose(*self._close_with)  # cancelled, it closes the stream at once
+            finally:
+                self._endpoint.link_ended(self.link)
+
+    def _note_violation(self, ended: LinkClosed) -> None:
+        """Counts a frame that broke RFC 6455 or the size limit; our close frame has told the peer, a line the log."""
+        if ended.code in _VIOLATIONS and not ended.by_peer:
+            self._endpoint.stats.invalid_frames += 1
+            self._endpoint.stats.failed(f"invalid frame: closed with {ended.code}, {ended.reason}")
+
+    async def aclose(self, code: int, reason: str) -> None:
+        """Closes the link after what is queued; also when reading has stopped. Bounded by `close_timeout`."""
+        self._stop_pause()
+        await self.link.aclose(code, reason)
+
+    def _stop_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+
+    @property
+    def user_id(self) -> str:
+        return self.session.user_id
+
+    @property
+    def api_key(self) -> str:
+        key: str = self.metadata["api_key"]
+        return key
+
+    # -- sending
+
+    def acknowledge(self, msg_id: str) -> None:
+        endpoint = self._endpoint
+        self.answer(
+            encode_ack(
+                msg_id=endpoint.ack_ids.next(),
+                connection_uuid=self.uuid,
+                acked_msg_id=msg_id,
+                now=time.time(),
+                by_client=self.link.client,
+            )
+        )
+
+    def answer(self, payload: bytes) -> None:
+        """Sends what the protocol owes the peer. One that makes us answer but does not read is cut off."""
+        try:
+            self.link.send_text_nowait(payload)
+        except LinkClosed:
+            return
+        except trio.WouldBlock:
+            self._endpoint.stats.slow_consumers_closed += 1
+            self._endpoint.log.warning("connection %s does not read its answers and is cut off", self.uuid)
+            self.link.abort("peer does not read its answers")
+
+    def starve(self, size: int) -> None:
+        """A message of `size` bytes found no room in the queue of the link: sending goes on as soon as it has."""
+        self._wanted = size
+        self._starved.set()
+
+    async def _feed(self) -> None:
+        while True:
+            await self._starved.wait()
+            await self.link.wait_space(self._wanted)
+            if self.link.closed is not None:
+                return
+            self._starved = trio.Event()
+            self._endpoint.courier.pump(self.session)
+
+    # -- receiving
+
+    async def _read(self) -> None:
+        stats = self._endpoint.stats
+        while True:
+            batch = await self.link.receive()
+            stats.last_activity = time.time()
+            for frame in batch:
+                delivery = self._decode(frame)
+                if delivery is not None and not self._deliver(delivery):
+                    await self._wait_for_room(delivery)
+
+    def _decode(self, frame: bytes) -> Delivery | None:
+        """What is meant for a handler; everything else is dealt with here and now."""
+        endpoint = self._endpoint
+        try:
+            envelope = decode(frame)
+        except FrameError as error:
+            self._invalid(error)
+            return None
+        if isinstance(envelope, Standard | Custom):
+            key = 0 if envelope.msg_id is None else frame_key(envelope.msg_id, frame)
+            if key and self._seen(envelope, key):
+                return None
+            if REPLY_TO in envelope.meta and isinstance(envelope, Custom):
+                endpoint.answered(self, envelope, key)
+                return None
+            if endpoint.stopping:
+                return None  # neither taken nor acked: it stays the sender's
+            endpoint.stats.messages_received += 1
+            if isinstance(envelope, Standard) and envelope.bare:
+                self._say_bare()
+            if endpoint.log.messages_wanted():
+                self._log_received(envelope, len(frame))
+            return Delivery(self, envelope, len(frame), key)
+        if isinstance(envelope, Ack):
+            endpoint.courier.acknowledged(self.session, envelope.acked_msg_id)
+        elif isinstance(envelope, PeerError):
+            endpoint.stats.peer_errors += 1
+            what = "the peer of %s could not take message %s: %s (%s)"
+            self._complain(what, self.uuid, envelope.failed_msg_id, envelope.message, envelope.code)
+            endpoint.courier.refused(self.session, envelope)
+        return None
+
+    def _seen(self, envelope: Standard | Custom, key: int) -> bool:
+        """Whether this is a retransmission. What was taken is acked again; what still waits will be."""
+        session = self.session
+        if key in session.waiting_keys:
+            self._endpoint.stats.duplicate_messages_ignored += 1
+            return True
+        if key not in session.dedupe:
+            return False
+        self._endpoint.stats.duplicate_messages_ignored += 1
+        if envelope.msg_id is not None:
+            self.acknowledge(envelope.msg_id)
+        return True
+
+    def _deliver(self, delivery: Delivery) -> bool:
+        lane = self._endpoint.lane_for(delivery)
+        if not lane.put(delivery):
+            return False
+        self._endpoint.offer(lane)
+        return True
+
+    async def _wait_for_room(self, delivery: Delivery) -> None:
+        """The one place where reading stops on purpose: inbox and waiting room are full."""
+        self._complain("the inbox of %s is full: reading stops until handlers have caught up", self.uuid)
+        self._pauses += 1
+        with trio.CancelScope() as self._pause:
+            while not self._endpoint.stopping and not self._deliver(delivery):
+                await self._endpoint.lane_for(delivery).wait_room()
+                if delivery.key and self._seen(delivery.envelope, delivery.key):
+                    break  # it has come on another connection meanwhile
+        ended, self._pause = self._pause.cancelled_caught, None
+        if ended:
+            raise LinkClosed(1006, "closed while its inbox was full", False)
+
+    def _invalid(self, error: FrameError) -> None:
+        endpoint = self._endpoint
+        endpoint.stats.invalid_frames += 1
+        endpoint.stats.failed(f"invalid frame: {error.code}")
+        self._complain("invalid frame from %s: %s (%s)", self.uuid, error.message, error.code)
+        self.answer(
+            encode_error(
+                code=error.code,
+                message=error.message,
+                connection_uuid=self.uuid,
+                failed_msg_id=error.msg_id,
+                now=time.time(),
+            )
+        )
+        if error.code not in _UNCOUNTED and self._too_many_invalid():
+            endpoint.log.warning("connection %s sent too many invalid frames and is closed (1008)", self.uuid)
+            self._close_with = (close.POLICY_VIOLATION, "too many invalid frames")
+            raise LinkClosed(*self._close_with, False)
+
+    def _complain(self, text: str, *args: object) -> None:
+        """One WARNING per kind and connection, DEBUG from then on: no peer fills the log. It may repeat its key."""
+        args = tuple(without(arg, (self.api_key,)) if isinstance(arg, str) else arg for arg in args)
+        if text in self._complaints:
+            self._endpoint.log.debug(text, *args)
+        else:
+            self._complaints += (text,)
+            self._endpoint.log.warning(text, *args)
+
+    def _too_many_invalid(self) -> bool:
+        now, seen = trio.current_time(), self._invalid_at
+        seen.append(now)
+        while seen[0] <= now - MINUTE:
+            seen.popleft()
+        return len(seen) > self._endpoint.max_invalid_frames
+
+    def _say_bare(self) -> None:
+        if not self._bare_seen:
+            self._bare_seen = True
+            self._endpoint.log.info(
+                "connection %s sends messages without an envelope; they are taken as sys_std", self.uuid
+            )
+
+    def _log_received(self, envelope: Standard | Custom, size: int) -> None:
+        kind = "sys_std" if isinstance(envelope, Standard) else envelope.type
+        what = without(f"{kind:.80} {envelope.msg_id}", (self.api_key,))
+        self._endpoint.log.debug("received %s on %s, %d bytes", what, self.uuid, size)
+
+    # -- liveness
+
+    def heard_at(self) -> float:
+        """Up to then the other side has read what was written; without pings that is taken for granted."""
+        return self._heard_at if self._endpoint.config.ping_interval else trio.current_time()
+
+    async def _keepalive(self) -> None:
+        interval, timeout = self._endpoint.config.ping_interval, self._endpoint.ping_timeout
+        if not interval:
+            return
+        while True:
+            await trio.sleep(interval)
+            pauses, asked_at = self._pauses if self._pause is None else -1, trio.current_time()
+            try:
+                await self.link.ping(timeout)
+                self._heard_at = asked_at
+            except LinkClosed:
+                self._stop_pause()
+                return
+            except trio.TooSlowError:
+                if self._pause is not None or self._pauses != pauses:
+                    continue  # we are the one that does not read: its pong is waiting
+                self._endpoint.log.connection("connection %s is dead: no pong within %g s", self.uuid, timeout)
+                self.link.abort("no pong within the ping timeout")
+                return

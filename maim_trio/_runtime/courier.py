@@ -1,0 +1,347 @@
+"""Getting accepted messages to the other side: outboxes, retransmission, and the honest report when that fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from maim_trio._delivery.outbox import Entry
+from maim_trio._runtime.undelivered import Undelivered
+from maim_trio._transport.limits import LinkClosed
+from maim_trio._wire import close
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from maim_trio._delivery.outbox import Settled
+    from maim_trio._runtime.durable import DurableOutbox
+    from maim_trio._runtime.endpoint import Endpoint
+    from maim_trio._runtime.session import Session
+    from maim_trio._transport.link import Link
+    from maim_trio._wire.codec import PeerError
+
+TOTAL_FACTOR = 8
+"""All outboxes of a server together hold at most so many times `message_cache_max_bytes`: connection ids cost nothing,
+memory does."""
+OVERHEAD = 512
+"""Bytes that a kept message costs beside its payload, for that bound."""
+FRAME_HEAD = 14
+"""Bytes that a frame is larger than its payload, at most."""
+UNPROVEN_GRACE = 2.0
+"""Seconds that a stop waits for the acks of a peer that has not shown yet that it sends any."""
+
+
+class Letter(NamedTuple):
+    """An encoded message and its id."""
+
+    msg_id: str
+    payload: bytes
+
+
+class Confirmation:
+    """Waits for the acknowledgement of one message by one peer."""
+
+    def __init__(self, courier: Courier, session: Session) -> None:
+        self.acknowledged = False
+        self._courier = courier
+        self._session = session
+        self._entry: Entry | None = None
+        self._settled = trio.Event()
+
+    def posted(self, entry: Entry | None) -> None:
+        self._entry = entry
+
+    def settle(self, acknowledged: bool) -> None:
+        self.acknowledged = acknowledged
+        self._settled.set()
+
+    async def wait(self) -> None:
+        """Until the outcome is known; at once for a message that was refused."""
+        if self._entry is not None:
+            await self._settled.wait()
+
+    def withdraw(self) -> None:
+        """Nobody waits any more: what was not written is taken back, what was may still arrive."""
+        if self._entry is not None and not self._settled.is_set():
+            self._courier.withdraw(self._session, self._entry)
+
+
+class Courier:
+    """Sends for one server or client. Every method but those that wait is one synchronous step."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.store: DurableOutbox | None = None
+        self.closed = False  # the end of a stop: nothing is accepted any more
+        self.held_bytes = 0
+        self.undelivered = Undelivered(endpoint, self._reported)
+        self._endpoint = endpoint
+        self._flushed: trio.Event | None = None
+        self._total_room: trio.Event | None = None
+        self._stored_some = trio.Event()
+
+    # -- sending
+
+    def post(
+        self,
+        session: Session,
+        msg_id: str,
+        payload: bytes,
+        *,
+        frame: tuple[bytes, ...] | None = None,
+        settled: Settled | None = None,
+    ) -> Entry | None:
+        """Takes responsibility for a message; None when it was refused. It leaves at once if it can."""
+        if session.outbox is None:
+            return self._send_directly(session, msg_id, payload, frame, settled)
+        self._check_acking(session)
+        if not self._has_room(session, len(payload)):
+            return None
+        ttl = self._endpoint.config.message_cache_ttl
+        entry = Entry(msg_id, payload, expires=trio.current_time() + ttl, frame=frame, settled=settled)
+        self._add(session, entry)
+        if self.store is not None:
+            entry.held = True
+            self.store.add(session, entry, ttl, lambda stored: self._stored(session, entry, stored))
+        else:
+            self.pump(session)
+        return entry
+
+    def pump(self, session: Session) -> None:
+        """Writes what may be written now, in order."""
+        outbox, connection = session.outbox, session.connection
+        if connection is None or not connection.ready:
+            return
+        if outbox is None:
+            session.room_made()  # whoever waits for a connection
+            return
+        while (entry := outbox.next_to_send()) is not None:
+            if not self._write(connection.link, entry):
+                connection.starve(entry.size + FRAME_HEAD)
+                return
+            self._endpoint.stats.messages_sent += 1
+            if entry.sends:
+                self._endpoint.stats.messages_resent += 1
+            if not outbox.sent(entry, trio.current_time()):
+                self._done(session, entry, acknowledged=False)
+
+    def withdraw(self, session: Session, entry: Entry) -> None:
+        """Takes a message back if it was not written yet."""
+        entry.settled = None
+        session.confirming.pop(entry.msg_id, None)
+        if session.outbox is not None and session.outbox.withdraw(entry):
+            self._done(session, entry, acknowledged=False)
+            self.pump(session)  # it may have stood before others
+
+    def restore(self, session: Session, entry: Entry) -> None:
+        """Takes over a message that an earlier process has accepted."""
+        self._add(session, entry)
+
+    # -- what the other side says
+
+    def acknowledged(self, session: Session, msg_id: str) -> None:
+        """The other side has taken a message."""
+        self._endpoint.stats.messages_acked += 1
+        settled = session.confirming.pop(msg_id, None)
+        if settled is not None:
+            settled(True)
+        if session.outbox is None:
+            return
+        entry = session.outbox.acknowledged(msg_id)
+        if entry is not None:
+            self._done(session, entry, acknowledged=True)
+        self.pump(session)
+
+    def refused(self, session: Session, error: PeerError) -> None:
+        """The other side could not take a message."""
+        if error.failed_msg_id is None:
+            return
+        settled = session.confirming.pop(error.failed_msg_id, None)
+        if settled is not None:
+            settled(False)
+        entry = session.outbox.refused(error.failed_msg_id) if session.outbox is not None else None
+        if entry is not None:
+            self._give_up(session, [entry], f"refused by the other side: {error.code}")
+        self.pump(session)
+
+    def link_lost(self, session: Session, *, too_big: bool) -> None:
+        """The connection has ended: what was not acknowledged waits for the next one. `too_big`: the other side has
+        closed it because of a message that it cannot take."""
+        outbox = session.outbox
+        if outbox is not None:
+            poison = outbox.poison() if too_big else None
+            if poison is not None:
+                self._give_up(session, [poison], f"too large for the other side (close {close.TOO_BIG})")
+            self._give_up(session, outbox.lost(), "sent three times and never acknowledged")
+        else:
+            self._settle_unconfirmed(session)
+        self._stir(session)
+
+    def give_up(self, session: Session, reason: str) -> None:
+        """There will be no further connection for this identity."""
+        if session.outbox is not None:
+            self._give_up(session, session.outbox.clear(), reason)
+        self._settle_unconfirmed(session)
+        self._stir(session)
+
+    def leave(self, session: Session) -> None:
+        """The process ends, and the durable outbox keeps what this identity has not acknowledged."""
+        if session.outbox is not None:
+            for entry in session.outbox.clear():
+                self._release(session, entry, acknowledged=False)
+        self._settle_unconfirmed(session)
+
+    def expire(self, sessions: Iterable[Session], now: float) -> None:
+        """Gives up what has outlived its time, and finds out who does not acknowledge."""
+        for session in sessions:
+            session.dedupe.forget_old(now)
+            outbox = session.outbox
+            if outbox is None:
+                continue
+            expired = outbox.expired(now)
+            self._endpoint.stats.messages_expired += len(expired)
+            self._give_up(session, expired, "not acknowledged within message_cache_ttl")
+            self._check_acking(session)
+            self.pump(session)
+
+    # -- waiting
+
+    async def wait_room(self, session: Session, size: int) -> None:
+        """Until a message of `size` bytes would be taken, or never will be."""
+        await trio.lowlevel.checkpoint()
+        while not (session.ended or self.closed or self._has_room(session, size)):
+            connection, outbox = session.connection, session.outbox
+            if outbox is not None and outbox.has_room(size):
+                if self._total_room is None:
+                    self._total_room = trio.Event()
+                await self._total_room.wait()
+            elif outbox is None and connection is not None and connection.ready and connection.link.closed is None:
+                await connection.link.wait_space(size + FRAME_HEAD)
+            else:
+                await session.wait_room()
+
+    async def wait_flushed(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """Until everything that connected peers can still acknowledge is acknowledged. Those that have never
+        acknowledged anything get `UNPROVEN_GRACE` seconds."""
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(UNPROVEN_GRACE):
+            await self._wait_for_acks(sessions, unproven=True)
+        await self._wait_for_acks(sessions, unproven=False)
+
+    async def _wait_for_acks(self, sessions: Callable[[], Iterable[Session]], *, unproven: bool) -> None:
+        while any(session.owes_acks(unproven=unproven) for session in sessions()):
+            if self._flushed is None:
+                self._flushed = trio.Event()
+            await self._flushed.wait()
+
+    async def wait_stored(self, entries: Iterable[Entry | None]) -> None:
+        """Until the durable outbox has all of `entries`, or has refused them. Cancelled: they may be kept or not."""
+        while any(entry is not None and entry.held for entry in entries):
+            await self._stored_some.wait()
+
+    # -- small things
+
+    def _send_directly(
+        self, session: Session, msg_id: str, payload: bytes, frame: tuple[bytes, ...] | None, settled: Settled | None
+    ) -> Entry | None:
+        """Without an outbox, written means done."""
+        connection = session.connection
+        entry = Entry(msg_id, payload, expires=0.0, frame=frame)
+        if connection is None or not connection.ready or not self._write(connection.link, entry):
+            return None
+        self._endpoint.stats.messages_sent += 1
+        if settled is not None:
+            session.confirming[msg_id] = settled
+        return entry
+
+    def _write(self, link: Link, entry: Entry) -> bool:
+        try:
+            if entry.frame is not None:
+                link.send_nowait(*entry.frame)
+            else:
+                link.send_text_nowait(entry.payload)
+        except (LinkClosed, trio.WouldBlock):
+            return False
+        return True
+
+    def _has_room(self, session: Session, size: int) -> bool:
+        if session.ended or self.closed:
+            return False
+        if session.outbox is None:
+            connection = session.connection
+            if connection is None or not connection.ready or connection.link.closed is not None:
+                return False
+            return connection.link.has_space(size + FRAME_HEAD)
+        total = TOTAL_FACTOR * self._endpoint.config.message_cache_max_bytes
+        return session.outbox.has_room(size) and (not self.held_bytes or self.held_bytes + size + OVERHEAD <= total)
+
+    def _add(self, session: Session, entry: Entry) -> None:
+        assert session.outbox is not None
+        session.outbox.add(entry)
+        self.held_bytes += entry.size + OVERHEAD
+
+    def _check_acking(self, session: Session) -> None:
+        if session.outbox is not None and session.connection is not None:
+            for entry in session.outbox.check_acking(session.connection.heard_at()):
+                self._done(session, entry, acknowledged=False)
+
+    def _stored(self, session: Session, entry: Entry, stored: bool) -> None:
+        """The durable outbox has a message on disk, or could not write it."""
+        entry.held = False
+        if not stored:
+            entry.refused = True
+            self.withdraw(session, entry)
+        self.pump(session)
+        self._stored_some.set()
+        self._stored_some = trio.Event()
+
+    def _give_up(self, session: Session, entries: list[Entry], reason: str) -> None:
+        if not entries:
+            return
+        endpoint = self._endpoint
+        endpoint.stats.messages_undelivered += len(entries)
+        endpoint.log.warning("messages for %s were given up (%d): %s", session.uuid, len(entries), reason)
+        for entry in entries:
+            if self.store is not None:
+                self.store.bury(entry, reason)
+            self._settle(session, entry, acknowledged=False)
+            self.undelivered.put(entry, reason)
+        session.room_made()
+
+    def _done(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
+        if self.store is not None:
+            self.store.remove(entry)
+        self._release(session, entry, acknowledged=acknowledged)
+
+    def _release(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
+        self._settle(session, entry, acknowledged=acknowledged)
+        self._reported(entry)
+        session.room_made()
+
+    def _settle(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
+        entry.gone = True
+        entry.settle(acknowledged)
+        if self._flushed is not None and not session.owes_acks(unproven=True):
+            self._wake_flush()
+
+    def _reported(self, entry: Entry) -> None:
+        """Nothing holds this message any more."""
+        self.held_bytes -= entry.size + OVERHEAD
+        if self._total_room is not None:
+            self._total_room.set()
+            self._total_room = None
+
+    def _settle_unconfirmed(self, session: Session) -> None:
+        for settled in list(session.confirming.values()):
+            settled(False)
+        session.confirming.clear()
+
+    def _stir(self, session: Session) -> None:
+        """Whoever waits for this session looks again."""
+        session.room_made()
+        self._wake_flush()
+
+    def _wake_flush(self) -> None:
+        if self._flushed is not None:
+            self._flushed.set()
+            self._flushed = None

@@ -1,0 +1,173 @@
+"""Which handler runs next: inboxes, slots and their fair distribution. Every invocation is a child task.
+
+Nothing here waits for its turn in a task of its own: starting the next invocation is a synchronous step of whoever
+brings a message or gives a slot back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import trio
+
+from maim_trio._delivery.inbox import Inbox, Put
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Delivery(Protocol):
+    """A received message on its way to a handler."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frame it came in."""
+
+    @property
+    def name(self) -> str:
+        """What the task that handles it is called."""
+
+    def waits(self) -> None:
+        """Called when the message has to wait, unacked, for a place in the inbox."""
+
+    def accepted(self) -> None:
+        """Called once, when the message has entered the inbox: from here on it will be handled, so it is acked."""
+
+
+D = TypeVar("D", bound=Delivery)
+
+
+class Lane(Generic[D]):
+    """The inbox of one identity, and how many of its messages are being handled."""
+
+    __slots__ = ("_room", "inbox", "on_idle", "queued", "running")
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self.inbox: Inbox[D] = Inbox(max_messages, max_bytes)
+        self.running = 0
+        self.queued = False  # it stands in the dispatcher's line
+        self.on_idle: Callable[[], None] | None = None
+        """Called once, as soon as nothing of it runs or waits for a slot any more."""
+        self._room: trio.Event | None = None
+
+    def put(self, delivery: D) -> bool:
+        """Takes a message, or lets it wait unacked. False: there is no room, the caller keeps it and stops reading."""
+        placed = self.inbox.put(delivery, delivery.size)
+        if placed is Put.TAKEN:
+            delivery.accepted()
+        elif placed is Put.WAITING:
+            delivery.waits()
+        return placed is not Put.FULL
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it runs or waits for a slot."""
+        return not self.running and not self.inbox
+
+    def take(self, *, promote: bool = True) -> D:
+        """The oldest message; with `promote`, what waited for its place moves up and is acked."""
+        delivery = self.inbox.take()
+        for promoted in self.inbox.promote() if promote else ():
+            promoted.accepted()
+        self.release()
+        return delivery
+
+    def release(self) -> None:
+        """Has whoever waits for room look again."""
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    async def wait_room(self) -> None:
+        """Returns when a message has been taken since. Cancelling loses nothing."""
+        if self._room is None:
+            self._room = trio.Event()
+        await self._room.wait()
+
+
+class Dispatcher(Generic[D]):
+    """Gives handler slots to lanes in turn, so that one busy peer cannot starve the others."""
+
+    def __init__(
+        self, nursery: trio.Nursery, handle: Callable[[D], Awaitable[None]], *, slots: int, slots_per_lane: int
+    ) -> None:
+        self.active = 0
+        self._nursery = nursery
+        self._handle = handle
+        self._slots = slots
+        self._slots_per_lane = slots_per_lane
+        self._line: deque[Lane[D]] = deque()
+        self._changed = trio.Event()
+        self._sealed = False
+        self._closed = False
+
+    def offer(self, lane: Lane[D]) -> None:
+        """Says that `lane` may have something to handle."""
+        self._queue(lane)
+        self._start()
+
+    def seal(self) -> None:
+        """What waits unacked is not taken any more: it stays its sender's."""
+        self._sealed = True
+
+    def close(self) -> None:
+        """No further handler is started; what is queued stays where it is, for a later dispatcher."""
+        self._closed = True
+        for lane in self._line:
+            lane.queued = False
+        self._line.clear()
+
+    def pending(self) -> int:
+        """Messages that wait for a slot, of the lanes that stand in line."""
+        return sum(len(lane.inbox) for lane in self._line)
+
+    async def wait_idle(self) -> None:
+        """Returns when nothing runs and nothing waits for a slot."""
+        await trio.lowlevel.checkpoint()
+        while self.active or self._line:
+            await self._changed.wait()
+
+    def _queue(self, lane: Lane[D]) -> None:
+        if lane.inbox and not lane.queued and lane.running < self._slots_per_lane and not self._closed:
+            lane.queued = True
+            self._line.append(lane)
+
+    def _start(self) -> None:
+        while self._line and self.active < self._slots:
+            lane = self._line.popleft()
+            lane.queued = False
+            if not lane.inbox:
+                continue  # drawn from by somebody else meanwhile
+            delivery = lane.take(promote=not self._sealed)
+            lane.running += 1
+            self.active += 1
+            self._nursery.start_soon(self._run, lane, delivery, name=delivery.name)
+            self._queue(lane)
+
+    async def _run(self, lane: Lane[D], delivery: D) -> None:
+        try:
+            await self._handle(delivery)
+        except BaseException:  # a cancellation from outside, or what ends everything: nothing begins any more
+            self.close()
+            raise
+        finally:
+            lane.running -= 1
+            self.active -= 1
+            self.offer(lane)
+            if lane.on_idle is not None and lane.idle:
+                on_idle, lane.on_idle = lane.on_idle, None
+                on_idle()
+            if not self.active:
+                self._changed.set()
+                self._changed = trio.Event()
+
+
+def task_tree(task: trio.lowlevel.Task) -> dict[str, Any]:
+    """The tasks below `task` by name: what runs right now."""
+    children = [task_tree(child) for nursery in task.child_nurseries for child in sorted_tasks(nursery)]
+    return {"name": task.name, "children": children}
+
+
+def sorted_tasks(nursery: trio.Nursery) -> list[trio.lowlevel.Task]:
+    return sorted(nursery.child_tasks, key=lambda task: task.name)

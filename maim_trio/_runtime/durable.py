@@ -1,0 +1,180 @@
+"""The durable outbox: accepted messages in a file, so that they survive the death of the process.
+
+One task writes, in a thread, whatever has gathered since its last commit: many senders share one commit. A message is
+on disk before it is on the wire; its removal may be lost with the process, and then the message is sent again and
+recognised as a duplicate by the other side.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from maim_trio._delivery.outbox import Entry
+    from maim_trio._runtime.log import Log
+    from maim_trio._runtime.session import Session
+
+BATCH: Final = 1000
+"""Changes of one commit; more wait for the next."""
+RETRY_DELAY: Final = 1.0
+"""Seconds until removals are tried again after the disk refused them."""
+
+Stored = Callable[[bool], None]
+
+
+@dataclass(slots=True)
+class _Insertion:
+    row: Row
+    stored: Stored
+
+    def join(self, batch: Batch) -> None:
+        batch.rows.append(self.row)
+
+
+@dataclass(slots=True)
+class _Removal:
+    id: int
+
+    def join(self, batch: Batch) -> None:
+        batch.removed.append((self.id,))
+
+
+@dataclass(slots=True)
+class _Burial:
+    id: int
+    reason: str
+
+    def join(self, batch: Batch) -> None:
+        batch.buried.append((self.reason, self.id))
+
+
+@dataclass(slots=True)
+class _Fact:
+    name: str
+    value: str
+
+    def join(self, batch: Batch) -> None:
+        batch.facts.append((self.name, self.value))
+
+
+_Change = _Insertion | _Removal | _Burial | _Fact
+
+
+class DurableOutbox:
+    """An open file and the task that writes to it, `run`. The file is closed when that ends."""
+
+    def __init__(self, file: OutboxFile, log: Log) -> None:
+        self.file = file
+        self._log = log
+        self._changes: deque[_Change] = deque()  # bounded by what the outboxes hold
+        self._news = trio.Event()
+        self._ended = trio.Event()
+        self._thread = trio.CapacityLimiter(1)  # of its own: user code may have taken all others
+        self._closing = False
+        self._failing = False
+
+    def add(self, session: Session, entry: Entry, lifetime: float, stored: Stored) -> None:
+        """Writes a message that lives for `lifetime` seconds; `stored` is told whether that worked, in the order of the
+        calls."""
+        now = time.time()
+        entry.row = self.file.new_id()
+        row = Row(
+            entry.row,
+            session.uuid,
+            session.user_id,
+            session.platform,
+            entry.msg_id,
+            entry.payload,
+            created=now,
+            expires=now + lifetime,
+        )
+        self._put(_Insertion(row, stored))
+
+    def remove(self, entry: Entry) -> None:
+        """Forgets a message that is done."""
+        if not entry.refused:
+            self._put(_Removal(entry.row))
+
+    def bury(self, entry: Entry, reason: str) -> None:
+        """Keeps a message that was given up, for the operator."""
+        if not entry.refused:
+            self._put(_Burial(entry.row, reason))
+
+    def remember(self, name: str, value: str) -> None:
+        """Writes a fact."""
+        self._put(_Fact(name, value))
+
+    def _put(self, change: _Change) -> None:
+        if not self._ended.is_set():
+            self._changes.append(change)
+            self._news.set()
+
+    async def run(self) -> None:
+        """Writes until `close`. Each commit holds what has gathered during the one before."""
+        try:
+            while not self._closing or self._changes:
+                self._news = trio.Event()
+                if not self._changes:
+                    await self._news.wait()
+                elif not await self._write():
+                    with trio.move_on_after(RETRY_DELAY):
+                        await self._news.wait()
+            await trio.to_thread.run_sync(self.file.close, limiter=self._thread)
+        finally:
+            if self._changes:  # cancelled: those who wait for these are told what became of them
+                self._settle(list(self._changes), self._try(self._changes))
+            self._ended.set()
+            self.file.close()
+
+    async def close(self) -> None:
+        """Writes what is left and closes the file."""
+        self._closing = True
+        self._news.set()
+        await self._ended.wait()
+
+    async def _write(self) -> bool:
+        batch = list(islice(self._changes, BATCH))
+        error = await trio.to_thread.run_sync(partial(self._try, batch), limiter=self._thread)
+        self._settle(batch, error)
+        return error is None
+
+    def _settle(self, batch: list[_Change], error: sqlite3.Error | None) -> None:
+        for _ in batch:
+            self._changes.popleft()
+        if error is not None and not self._closing:
+            self._changes.extend(change for change in batch if not isinstance(change, _Insertion))
+        self._tell(error)
+        for change in batch:
+            if isinstance(change, _Insertion):
+                change.stored(error is None)
+
+    def _tell(self, error: sqlite3.Error | None) -> None:
+        """One line when it begins to fail, one when it works again."""
+        if error is not None and not self._failing:
+            self._log.error("outbox %s: %s: messages are refused", str(self.file.path), explain(error))
+        elif error is None and self._failing:
+            self._log.warning("outbox %s: messages are accepted again", str(self.file.path))
+        self._failing = error is not None
+
+    def _try(self, changes: Iterable[_Change]) -> sqlite3.Error | None:
+        batch = Batch()
+        for change in changes:
+            change.join(batch)
+        try:
+            self.file.apply(batch)
+        except sqlite3.Error as error:
+            return error
+        return None

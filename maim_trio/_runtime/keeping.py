@@ -1,0 +1,89 @@
+"""What a server or client keeps beyond its connections: outboxes and their time, the durable one, and how that ends."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from maim_trio._delivery.outbox import Entry
+from maim_trio._runtime.durable import DurableOutbox
+from maim_trio._runtime.outbox_file import OutboxFile
+from maim_trio._runtime.service import Service
+from maim_trio._runtime.undelivered import is_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from maim_trio._runtime.courier import Courier
+    from maim_trio._runtime.log import Log
+    from maim_trio._runtime.outbox_file import Row
+    from maim_trio._runtime.requests import Requests
+    from maim_trio._runtime.session import Session
+
+
+class Keeping(Service):
+    """Gives up what has outlived its time, restores what an earlier process has accepted, and reports at the end."""
+
+    log: Log
+    courier: Courier
+    requests: Requests
+
+    async def _keep_house(self) -> None:
+        """Gives up, now and then, what has outlived its time."""
+        while True:
+            await trio.sleep(min(self.config.message_cache_cleanup_interval, self.config.message_cache_ttl))
+            self._expire(trio.current_time())
+
+    def _expire(self, now: float) -> None:
+        self.courier.expire(self._all_sessions(), now)
+
+    def _all_sessions(self) -> list[Session]:
+        """All identities there are."""
+        raise NotImplementedError
+
+    async def _open_store(self, links: trio.Nursery) -> OutboxFile | None:
+        """Opens the durable outbox and starts its task. ConfigError when the file cannot be used."""
+        self.courier.closed = False
+        path = self.config.outbox_path
+        if path is None:
+            return None
+        file = await trio.to_thread.run_sync(OutboxFile, path)
+        self.courier.store = DurableOutbox(file, self.log)
+        links.start_soon(self.courier.store.run, name="durable outbox")
+        return file
+
+    def _restore_messages(self, session: Session, rows: Iterable[Row]) -> None:
+        """Fills an outbox from the file. What has outlived its time meanwhile is given up at once."""
+        now, clock = time.time(), trio.current_time()
+        for row in rows:
+            entry = Entry(row.msg_id, row.payload, expires=clock + row.expires - now, row=row.id)
+            if not is_object(row.payload):
+                self.log.error("a message of the outbox for %s is damaged and is not sent", session.uuid)
+                if self.courier.store is not None:
+                    self.courier.store.bury(entry, "damaged")
+                continue
+            self.courier.restore(session, entry)
+        self.courier.expire([session], clock)
+
+    async def _finish_delivery(self, reason: str) -> None:
+        """The end of a stop: what could not be delivered is reported, or stays in the durable outbox."""
+        self._end_delivery(reason)
+        await self.courier.undelivered.wait_reported()
+        if self.courier.store is not None:
+            await self.courier.store.close()
+
+    def _end_delivery(self, reason: str) -> None:
+        """Nothing is accepted any more, and what was is given up, or left to the durable outbox."""
+        courier = self.courier
+        courier.closed = True
+        self.requests.lost(None, reason)
+        unhandled = sum(len(session.lane.inbox) for session in self._all_sessions())
+        if unhandled:
+            self.log.warning("%d received messages were not handled within shutdown_timeout", unhandled)
+        for session in self._all_sessions():
+            if courier.store is None:
+                courier.give_up(session, reason)
+            else:
+                courier.leave(session)

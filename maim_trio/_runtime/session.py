@@ -1,0 +1,92 @@
+"""An identity: who the peer is, and everything that outlives its connections."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from maim_trio._delivery.dedupe import WINDOW, DedupeWindow
+from maim_trio._delivery.outbox import Outbox
+from maim_trio._runtime.dispatch import Lane
+
+if TYPE_CHECKING:
+    from maim_trio._delivery.outbox import Settled
+    from maim_trio._runtime.config import CommonConfig
+    from maim_trio._runtime.connection import Connection, Delivery
+
+INBOX_BYTES = 64 * 1024 * 1024
+"""What one identity may hold in its inbox (wire protocol, section 6, Flow)."""
+
+
+class Session:
+    """A connection comes and goes, the session stays as long as it may.
+
+    `resumable`: the client named its connection id, so that it can come back to it. Only such a session has an outbox;
+    to the others a message that was written is done.
+    """
+
+    __slots__ = (
+        "_room",
+        "claims",
+        "confirming",
+        "connection",
+        "dedupe",
+        "detached_at",
+        "ended",
+        "lane",
+        "outbox",
+        "platform",
+        "replaced_at",
+        "resumable",
+        "user_id",
+        "uuid",
+        "waiting_keys",
+    )
+
+    def __init__(self, user_id: str, uuid: str, platform: str, config: CommonConfig, *, resumable: bool) -> None:
+        self.user_id = user_id
+        self.uuid = uuid
+        self.platform = platform
+        self.resumable = resumable
+        self.lane: Lane[Delivery] = Lane(config.inbox_size, INBOX_BYTES)
+        self.outbox: Outbox | None = None
+        if resumable and config.enable_message_cache:
+            self.outbox = Outbox(config.message_cache_max_size, config.message_cache_max_bytes, config.inbox_size)
+        self.dedupe = DedupeWindow(max(WINDOW, config.message_cache_ttl))  # so long a message may come again
+        self.waiting_keys: set[int] = set()  # of messages in the waiting room: received, not taken yet
+        self.confirming: dict[str, Settled] = {}  # messages without an outbox whose ack somebody waits for
+        self.connection: Connection | None = None
+        self.detached_at: float | None = None
+        self.ended = False  # nobody will come back to it: nothing is sent any more
+        self.claims = 0  # handshakes that were promised this session and are not through yet
+        self.replaced_at: deque[float] = deque()
+        self._room: trio.Event | None = None
+
+    def take(self, msg_id: str, key: int) -> None:
+        """A message is in the inbox: from here on it counts as seen, and it is acked on the connection the identity has
+        now. Without one the peer will send again, and be acked then."""
+        self.waiting_keys.discard(key)
+        self.dedupe.add(key, trio.current_time())
+        if self.connection is not None:
+            self.connection.acknowledge(msg_id)
+
+    def owes_acks(self, *, unproven: bool) -> bool:
+        """Whether it makes sense to wait for acks: it is connected, and something is on its way. `unproven`: also when
+        it has not acknowledged anything yet."""
+        outbox, connection = self.outbox, self.connection
+        if not outbox or connection is None or connection.link.closed is not None:
+            return False
+        return bool(outbox.acks) or (unproven and not outbox.non_acking)
+
+    async def wait_room(self) -> None:
+        """Until something has left the outbox, or there is another connection or none any more."""
+        if self._room is None:
+            self._room = trio.Event()
+        await self._room.wait()
+
+    def room_made(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None

@@ -1,0 +1,38 @@
+"""Finding the handler that blocks the event loop: an opt-in trio instrument."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class SlowStepWatch(trio.abc.Instrument):
+    """Reports a task that ran longer than `limit` seconds without a checkpoint, once per such step.
+
+    While it blocks nothing else runs: no message, no ping, no timeout. `watched` says whether a task is ours.
+    """
+
+    def __init__(
+        self,
+        limit: float,
+        watched: Callable[[trio.lowlevel.Task], bool],
+        report: Callable[[str, float], None],
+    ) -> None:
+        self._limit = limit
+        self._watched = watched
+        self._report = report
+        self._began = math.inf  # made in the middle of a step
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._began = time.perf_counter()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        took = time.perf_counter() - self._began
+        if took > self._limit and self._watched(task):
+            self._report(task.name, took)
