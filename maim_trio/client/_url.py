@@ -1,0 +1,62 @@
+"""Where a client connects to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from maim_trio.errors import ConfigError
+
+MAX_HOST = 253
+"""Characters of a name in the DNS (RFC 1035, section 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed ``ws://`` or ``wss://`` URL. `shown` is for logs: without query and user, which may hold secrets."""
+
+    secure: bool
+    host: str
+    port: int
+    host_header: str
+    target: str = field(repr=False)
+    shown: str
+
+
+def parse_url(url: str) -> Address:
+    """Raises ConfigError that says what is wrong with `url`, without repeating what may be secret in it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigError("url is not a valid URL: it must look like ws://host:port/ws") from None
+    if parts.scheme not in ("ws", "wss"):
+        raise ConfigError(f"url must begin with ws:// or wss://, not {parts.scheme[:20] or 'nothing'!r}")
+    if not parts.hostname:
+        raise ConfigError("url names no host: it must look like ws://host:port/ws")
+    if not _is_host(parts.hostname) or port == 0:
+        raise ConfigError("url names a host or port that cannot be: it must look like ws://host:port/ws")
+    secure = parts.scheme == "wss"
+    default = 443 if secure else 80
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host_header = host if port in (None, default) else f"{host}:{port}"
+    path = parts.path or "/"
+    return Address(
+        secure=secure,
+        host=parts.hostname,
+        port=port or default,
+        host_header=host_header,
+        target=f"{path}?{parts.query}" if parts.query else path,
+        shown=f"{parts.scheme}://{host_header}{path}",
+    )
+
+
+def _is_host(host: str) -> bool:
+    """Whether name resolution can be asked about it; it would raise what is no OSError otherwise."""
+    if ":" in host:
+        return True  # IPv6, which urlsplit has looked at
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return len(host) <= MAX_HOST and host.isprintable() and " " not in host
