@@ -1,0 +1,1 @@
+"""Behaviours by subject; see `tests/checklist/behaviour.py`."""
