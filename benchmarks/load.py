@@ -1,0 +1,220 @@
+"""The load generator: many WebSocket clients that speak the wire protocol, in a process and on a core of their own.
+
+It is built on picows and uvloop, so that it is not the bottleneck: it can make several times the load that the fastest
+subject takes. `run.py` starts it; it prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import ssl
+import time
+import uuid
+from typing import Any
+
+import picows
+import uvloop
+
+WARM_UP = 0.7
+"""Seconds of load before the measuring begins."""
+
+_BODY = (
+    b'","type":"sys_std","meta":{"sender_user":"%(key)s","platform":"qq","timestamp":1703123456.789},'
+    b'"payload":{"message_info":{"platform":"qq","message_id":"m1","time":1703123456.7,"sender_info":{"user_info":'
+    b'{"platform":"qq","user_id":"u1","user_nickname":"Nick"}}},"message_segment":{"type":"text","data":"%(text)s"},'
+    b'"message_dim":{"api_key":"%(key)s","platform":"qq"}}}'
+)
+_ACK = (
+    b'{"ver":1,"msg_id":"%d","type":"sys_ack","meta":{"uuid":"x","acked_msg_id":"%s","timestamp":1.0},'
+    b'"payload":{"status":"received","client_timestamp":1.0}}'
+)
+
+
+class Subject:
+    """The process under load, seen from outside."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def cpu(self) -> float:
+        """Seconds of CPU time it has used, in user and kernel mode."""
+        with open(f"/proc/{self.pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> int:
+        """Bytes of memory it holds."""
+        with open(f"/proc/{self.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Peer(picows.WSListener):  # type: ignore[misc]  # a C extension without types
+    """One client. Acknowledges what it gets and, with `again`, answers a message by sending the next."""
+
+    def __init__(self, number: int, size: int, *, again: bool) -> None:
+        self.key = b"k_user%05d" % number
+        self.uuid = str(uuid.uuid4())
+        self.received = 0
+        self.acks = 0
+        self.again = again
+        self.round_trips: list[float] = []
+        self._sent_at: list[float] = []
+        self._head = b'{"ver":1,"msg_id":"msg_' + uuid.uuid4().hex[:8].encode()
+        self._tail = _BODY % {b"key": self.key, b"text": b"x" * size}
+        self._number = 0
+        self._ack = 0
+        self.transport: Any = None
+        self._parts: list[bytes] = []
+
+    def on_ws_connected(self, transport: Any) -> None:
+        self.transport = transport
+
+    def send(self) -> None:
+        self._number += 1
+        self._sent_at.append(time.perf_counter())
+        self.transport.send(picows.WSMsgType.TEXT, b"%s%06d%s" % (self._head, self._number, self._tail))
+
+    def on_ws_frame(self, transport: Any, frame: Any) -> None:
+        if frame.msg_type == picows.WSMsgType.CLOSE:
+            raise SystemExit(f"the subject closed a connection: {frame.get_close_code()}")
+        if not frame.fin or self._parts:
+            self._parts.append(frame.get_payload_as_bytes())
+            if not frame.fin:
+                return
+            head, self._parts = self._parts[0][:160], []
+        else:
+            head = bytes(frame.get_payload_as_memoryview()[:160])
+        if b'"sys_ack"' in head:
+            self.acks += 1
+            return
+        start = head.index(b'"', head.index(b'"msg_id"') + 9) + 1
+        self._ack += 1
+        transport.send(picows.WSMsgType.TEXT, _ACK % (self._ack, head[start : head.index(b'"', start)]))
+        self.received += 1
+        if self._sent_at:
+            self.round_trips.append(time.perf_counter() - self._sent_at.pop(0))
+        if self.again:
+            self.send()
+
+
+async def connect(arguments: argparse.Namespace, count: int, *, again: bool) -> list[Peer]:
+    """`count` connected peers, up to 50 handshakes at a time."""
+    peers = [Peer(number, arguments.size, again=again) for number in range(count)]
+    gate = asyncio.Semaphore(50)
+    context = None
+    if arguments.tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    scheme = "wss" if arguments.tls else "ws"
+
+    async def one(peer: Peer) -> None:
+        headers = {"x-apikey": peer.key.decode(), "x-platform": "qq", "x-uuid": peer.uuid}
+        async with gate:
+            await picows.ws_connect(
+                lambda: peer,
+                f"{scheme}://127.0.0.1:{arguments.port}/ws",
+                extra_headers=headers,
+                ssl_context=context,
+                max_frame_size=64 * 1024 * 1024,
+            )
+
+    await asyncio.gather(*map(one, peers))
+    return peers
+
+
+async def echo(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
+    """Each peer keeps `outstanding` messages under way; what comes back is its own."""
+    peers = await connect(arguments, arguments.connections, again=True)
+    await asyncio.sleep(0.3)
+    for peer in peers:
+        for _ in range(arguments.outstanding):
+            peer.send()
+    await asyncio.sleep(WARM_UP)
+    count, cpu, began = sum(peer.received for peer in peers), subject.cpu(), time.perf_counter()
+    own = time.process_time()
+    await asyncio.sleep(arguments.seconds)
+    count, cpu = sum(peer.received for peer in peers) - count, subject.cpu() - cpu
+    took = time.perf_counter() - began
+    own = time.process_time() - own
+    return {"us": cpu / count * 1e6, "per_second": count / took, "cpu": cpu / took, "generator": own / took}
+
+
+async def fanout(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
+    """One peer sends, the subject forwards to all; the unit is one delivery."""
+    peers = await connect(arguments, arguments.connections, again=False)
+    await asyncio.sleep(0.3)
+    sender = peers[0]
+    sender.again = True
+    for _ in range(arguments.outstanding):
+        sender.send()
+    await asyncio.sleep(WARM_UP)
+    count, cpu, began = sum(peer.received for peer in peers), subject.cpu(), time.perf_counter()
+    own = time.process_time()
+    await asyncio.sleep(arguments.seconds)
+    count, cpu = sum(peer.received for peer in peers) - count, subject.cpu() - cpu
+    took = time.perf_counter() - began
+    own = time.process_time() - own
+    return {"us": cpu / count * 1e6, "per_second": count / took, "cpu": cpu / took, "generator": own / took}
+
+
+async def latency(arguments: argparse.Namespace, _subject: Subject) -> dict[str, float]:
+    """Round trips at a fixed rate of messages, in milliseconds."""
+    peers = await connect(arguments, arguments.connections, again=False)
+    await asyncio.sleep(0.3)
+    began, sent = time.perf_counter(), 0
+    while (now := time.perf_counter() - began) < arguments.seconds:
+        while sent < now * arguments.rate:
+            peers[sent % len(peers)].send()
+            sent += 1
+        await asyncio.sleep(0.0005)
+    await asyncio.sleep(0.5)
+    trips = sorted(trip for peer in peers for trip in peer.round_trips)
+    return {"p50": trips[len(trips) // 2] * 1e3, "p99": trips[len(trips) * 99 // 100] * 1e3, "count": len(trips)}
+
+
+async def idle(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
+    """Connections that say nothing: how fast they come, what they hold, what they cost."""
+    before, cpu, began = subject.resident(), subject.cpu(), time.perf_counter()
+    await connect(arguments, arguments.connections, again=False)
+    took, cpu = time.perf_counter() - began, subject.cpu() - cpu
+    await asyncio.sleep(1.0)
+    held = subject.resident() - before
+    cpu_idle, began = subject.cpu(), time.perf_counter()
+    await asyncio.sleep(arguments.seconds)
+    cpu_idle = (subject.cpu() - cpu_idle) / (time.perf_counter() - began)
+    return {
+        "connects_per_second": arguments.connections / took,
+        "connect_us": cpu / arguments.connections * 1e6,
+        "kib": held / arguments.connections / 1024,
+        "idle_cpu": cpu_idle,
+    }
+
+
+WORKS = {"echo": echo, "fanout": fanout, "latency": latency, "idle": idle}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", choices=WORKS)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--pid", type=int, required=True)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--outstanding", type=int, default=8)
+    parser.add_argument("--size", type=int, default=60, help="bytes of text in a message")
+    parser.add_argument("--rate", type=float, default=500.0, help="messages per second (latency)")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--core", type=int, default=None)
+    parser.add_argument("--tls", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})
+    result = uvloop.run(WORKS[arguments.work](arguments, Subject(arguments.pid)))
+    print(json.dumps(result), flush=True)
+    os._exit(0)  # without saying goodbye to thousands of connections
+
+
+if __name__ == "__main__":
+    main()
