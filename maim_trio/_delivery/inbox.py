@@ -25,32 +25,32 @@ class Put(Enum):
 class _Buffer(Generic[T]):
     """A queue bounded in messages and bytes. One item larger than `max_bytes` may stand in it alone."""
 
-    __slots__ = ("_items", "_max_bytes", "_max_messages", "bytes")
+    __slots__ = ("_max_bytes", "_max_messages", "bytes", "items")
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
-        self._items: deque[tuple[T, int]] = deque()
+        self.items: deque[tuple[T, int]] = deque()
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     @property
     def next_size(self) -> int:
-        return self._items[0][1]
+        return self.items[0][1]
 
     def fits(self, size: int) -> bool:
-        if not self._items:
+        if not self.items:
             return True
-        return len(self._items) < self._max_messages and self.bytes + size <= self._max_bytes
+        return len(self.items) < self._max_messages and self.bytes + size <= self._max_bytes
 
     def append(self, item: T, size: int) -> None:
-        self._items.append((item, size))
+        self.items.append((item, size))
         self.bytes += size
 
     def popleft(self) -> tuple[T, int]:
-        item, size = self._items.popleft()
+        item, size = self.items.popleft()
         self.bytes -= size
         return item, size
 
@@ -73,7 +73,7 @@ class Inbox(Generic[T]):
 
     def __len__(self) -> int:
         """How many items `take` can return without another `promote`."""
-        return len(self._taken)
+        return len(self._taken.items)
 
     @property
     def bytes(self) -> int:
@@ -97,7 +97,7 @@ class Inbox(Generic[T]):
 
     def put(self, item: T, size: int) -> Put:
         """Store `item`, which occupies `size` bytes, and say where."""
-        if not self._waiting and self._taken.fits(size):
+        if not self._waiting.items and self._taken.fits(size):
             self._taken.append(item, size)
             return Put.TAKEN
         if self._waiting.fits(size):
@@ -112,7 +112,7 @@ class Inbox(Generic[T]):
     def promote(self) -> list[T]:
         """Move what now fits from the waiting room into the inbox and return it, oldest first: acknowledge it now."""
         promoted: list[T] = []
-        while self._waiting and self._taken.fits(self._waiting.next_size):
+        while self._waiting.items and self._taken.fits(self._waiting.next_size):
             item, size = self._waiting.popleft()
             self._taken.append(item, size)
             promoted.append(item)

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
+
 __all__ = ["MAX_SENDS", "Entry", "Outbox"]
 
 MAX_SENDS: Final = 3
@@ -22,47 +24,30 @@ Settled = Callable[[bool], None]
 """Called once: True when the message was acknowledged, False when it never will be."""
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A message in an outbox. `payload` is the same bytes every time it is written; `frame` is it already framed, where
     that is done once for many receivers."""
 
-    __slots__ = (
-        "expires",
-        "frame",
-        "gone",
-        "held",
-        "msg_id",
-        "payload",
-        "refused",
-        "row",
-        "sends",
-        "settled",
-        "size",
-        "written_at",
-    )
+    msg_id: str
+    payload: bytes
+    expires: float
+    frame: tuple[bytes, ...] | None = None
+    settled: Settled | None = None
+    row: int = 0
+    """In the durable outbox."""
+    held: bool = False
+    """Not on disk yet: neither it nor what is behind it may be written."""
+    refused: bool = False
+    """By the disk."""
+    sends: int = 0
+    written_at: float = 0.0
+    gone: bool = False
+    """Done, withdrawn, expired or given up."""
 
-    def __init__(
-        self,
-        msg_id: str,
-        payload: bytes,
-        *,
-        expires: float,
-        frame: tuple[bytes, ...] | None = None,
-        settled: Settled | None = None,
-        row: int = 0,
-    ) -> None:
-        self.msg_id = msg_id
-        self.payload = payload
-        self.frame = frame
-        self.size = len(payload)
-        self.expires = expires
-        self.held = False  # not on disk yet: neither it nor what is behind it may be written
-        self.refused = False  # by the disk
-        self.settled = settled
-        self.row = row  # in the durable outbox
-        self.sends = 0
-        self.written_at = 0.0
-        self.gone = False  # withdrawn, expired or given up while it waited
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return len(self.payload)
 
     def settle(self, acknowledged: bool) -> None:
         """Tells whoever waits for the outcome."""
@@ -114,20 +99,41 @@ class Outbox:
         yield from [entry for entry in self._waiting if not entry.gone]
 
     @property
+    def waiting(self) -> bool:
+        """Whether there is anything that was not written, or has to be written again."""
+        return bool(self._waiting)
+
+    @property
     def on_wire(self) -> int:
         """How many are written and not acknowledged."""
         return len(self._wire)
 
     def has_room(self, size: int) -> bool:
         """Whether a message of `size` bytes can be added."""
-        held = len(self)
+        held = len(self._wire) + self._count
         return not held or (held < self._max_messages and self.bytes + size <= self._max_bytes)
 
     def add(self, entry: Entry) -> None:
         """Takes a message, behind all others. Whether there is room was asked before."""
         self._waiting.append(entry)
         self._count += 1
-        self.bytes += entry.size
+        self.bytes += len(entry.payload)
+
+    @property
+    def goes_at_once(self) -> bool:
+        """Whether a new message would be the next one to send."""
+        return not self._waiting and len(self._wire) < self._window
+
+    def add_sent(self, entry: Entry, now: float) -> bool:
+        """Takes a message that has been written already, because it `goes_at_once`. False like `sent`."""
+        entry.sends = 1
+        entry.written_at = now
+        self._written += 1
+        if self.non_acking:
+            return False
+        self.bytes += len(entry.payload)
+        self._wire[entry.msg_id] = entry
+        return True
 
     def next_to_send(self) -> Entry | None:
         """The message whose turn it is, None when there is none or the window is full. It stays until `sent`."""
@@ -155,7 +161,11 @@ class Outbox:
         """Removes what was acknowledged; None for an id that was not written (acknowledged before, or foreign)."""
         self.acks += 1
         self.non_acking = False
-        return self.refused(msg_id)
+        entry = self._wire.pop(msg_id, None)
+        if entry is None:
+            return self.refused(msg_id)
+        self.bytes -= len(entry.payload)
+        return entry
 
     def refused(self, msg_id: str) -> Entry | None:
         """Removes what the other side could not take."""

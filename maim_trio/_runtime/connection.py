@@ -15,12 +15,13 @@ from maim_trio._transport.link import LinkClosed
 from maim_trio._wire import close
 from maim_trio._wire.codec import (
     Ack,
+    AckWriter,
+    Bare,
     Custom,
     FrameError,
     PeerError,
     Standard,
     decode,
-    encode_ack,
     encode_error,
 )
 
@@ -71,12 +72,14 @@ class Connection:
     """A link in use. `metadata` is what every callback is told about it."""
 
     __slots__ = (
+        "_acks",
         "_bare_seen",
         "_close_with",
         "_complaints",
         "_endpoint",
         "_heard_at",
         "_invalid_at",
+        "_now",
         "_pause",
         "_pauses",
         "_starved",
@@ -100,6 +103,8 @@ class Connection:
         self.metadata = metadata
         self.started_at = trio.current_time()
         self.ready = False  # messages may be sent
+        self._acks = AckWriter(session.uuid, by_client=link.client)
+        self._now = time.time()  # when it was read last
         self._endpoint = endpoint
         self._invalid_at: deque[float] = deque()
         self._close_with = (close.NORMAL, "")
@@ -162,16 +167,7 @@ class Connection:
     # -- sending
 
     def acknowledge(self, msg_id: str) -> None:
-        endpoint = self._endpoint
-        self.answer(
-            encode_ack(
-                msg_id=endpoint.ack_ids.next(),
-                connection_uuid=self.uuid,
-                acked_msg_id=msg_id,
-                now=time.time(),
-                by_client=self.link.client,
-            )
-        )
+        self.answer(self._acks.write(self._endpoint.ack_ids.next(), msg_id, self._now))
 
     def answer(self, payload: bytes) -> None:
         """Sends what the protocol owes the peer. One that makes us answer but does not read is cut off."""
@@ -204,7 +200,7 @@ class Connection:
         stats = self._endpoint.stats
         while True:
             batch = await self.link.receive()
-            stats.last_activity = time.time()
+            self._now = stats.last_activity = time.time()
             for frame in batch:
                 delivery = self._decode(frame)
                 if delivery is not None and not self._deliver(delivery):
@@ -218,23 +214,23 @@ class Connection:
         except FrameError as error:
             self._invalid(error)
             return None
-        if isinstance(envelope, Standard | Custom):
+        if type(envelope) is Ack:
+            endpoint.courier.acknowledged(self.session, envelope.acked_msg_id)
+        elif isinstance(envelope, (Standard, Custom)):
             key = 0 if envelope.msg_id is None else frame_key(envelope.msg_id, frame)
             if key and self._seen(envelope, key):
                 return None
-            if REPLY_TO in envelope.meta and isinstance(envelope, Custom):
+            if isinstance(envelope, Custom) and REPLY_TO in envelope.meta:
                 endpoint.answered(self, envelope, key)
                 return None
             if endpoint.stopping:
                 return None  # neither taken nor acked: it stays the sender's
             endpoint.stats.messages_received += 1
-            if isinstance(envelope, Standard) and envelope.bare:
+            if type(envelope) is Bare:
                 self._say_bare()
             if endpoint.log.messages_wanted():
                 self._log_received(envelope, len(frame))
             return Delivery(self, envelope, len(frame), key)
-        if isinstance(envelope, Ack):
-            endpoint.courier.acknowledged(self.session, envelope.acked_msg_id)
         elif isinstance(envelope, PeerError):
             endpoint.stats.peer_errors += 1
             what = "the peer of %s could not take message %s: %s (%s)"
@@ -245,7 +241,7 @@ class Connection:
     def _seen(self, envelope: Standard | Custom, key: int) -> bool:
         """Whether this is a retransmission. What was taken is acked again; what still waits will be."""
         session = self.session
-        if key in session.waiting_keys:
+        if session.waiting_keys and key in session.waiting_keys:
             self._endpoint.stats.duplicate_messages_ignored += 1
             return True
         if key not in session.dedupe:

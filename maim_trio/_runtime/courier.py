@@ -14,7 +14,7 @@ from maim_trio._wire import close
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from maim_trio._delivery.outbox import Settled
+    from maim_trio._delivery.outbox import Outbox, Settled
     from maim_trio._runtime.durable import DurableOutbox
     from maim_trio._runtime.endpoint import Endpoint
     from maim_trio._runtime.session import Session
@@ -92,13 +92,17 @@ class Courier:
         settled: Settled | None = None,
     ) -> Entry | None:
         """Takes responsibility for a message; None when it was refused. It leaves at once if it can."""
-        if session.outbox is None:
+        outbox = session.outbox
+        if outbox is None:
             return self._send_directly(session, msg_id, payload, frame, settled)
-        self._check_acking(session)
+        if not outbox.acks:
+            self._check_acking(session)
         if not self._has_room(session, len(payload)):
             return None
-        ttl = self._endpoint.config.message_cache_ttl
-        entry = Entry(msg_id, payload, expires=trio.current_time() + ttl, frame=frame, settled=settled)
+        ttl, now = self._endpoint.config.message_cache_ttl, trio.current_time()
+        entry = Entry(msg_id, payload, now + ttl, frame, settled)
+        if self.store is None and outbox.goes_at_once and self._sent_at_once(session, outbox, entry, now):
+            return entry
         self._add(session, entry)
         if self.store is not None:
             entry.held = True
@@ -106,6 +110,17 @@ class Courier:
         else:
             self.pump(session)
         return entry
+
+    def _sent_at_once(self, session: Session, outbox: Outbox, entry: Entry, now: float) -> bool:
+        """The usual case: connected, nothing before it, room on the wire. Otherwise nothing has happened."""
+        connection = session.connection
+        if connection is None or not connection.ready or not self._write(connection.link, entry):
+            return False
+        self._endpoint.stats.messages_sent += 1
+        self.held_bytes += len(entry.payload) + OVERHEAD
+        if not outbox.add_sent(entry, now):
+            self._done(session, entry, acknowledged=False)
+        return True
 
     def pump(self, session: Session) -> None:
         """Writes what may be written now, in order."""
@@ -142,15 +157,16 @@ class Courier:
     def acknowledged(self, session: Session, msg_id: str) -> None:
         """The other side has taken a message."""
         self._endpoint.stats.messages_acked += 1
-        settled = session.confirming.pop(msg_id, None)
-        if settled is not None:
+        if session.confirming and (settled := session.confirming.pop(msg_id, None)) is not None:
             settled(True)
-        if session.outbox is None:
+        outbox = session.outbox
+        if outbox is None:
             return
-        entry = session.outbox.acknowledged(msg_id)
+        entry = outbox.acknowledged(msg_id)
         if entry is not None:
             self._done(session, entry, acknowledged=True)
-        self.pump(session)
+        if outbox.waiting:
+            self.pump(session)
 
     def refused(self, session: Session, error: PeerError) -> None:
         """The other side could not take a message."""
@@ -272,8 +288,10 @@ class Courier:
             if connection is None or not connection.ready or connection.link.closed is not None:
                 return False
             return connection.link.has_space(size + FRAME_HEAD)
+        if not session.outbox.has_room(size):
+            return False
         total = TOTAL_FACTOR * self._endpoint.config.message_cache_max_bytes
-        return session.outbox.has_room(size) and (not self.held_bytes or self.held_bytes + size + OVERHEAD <= total)
+        return not self.held_bytes or self.held_bytes + size + OVERHEAD <= total
 
     def _add(self, session: Session, entry: Entry) -> None:
         assert session.outbox is not None
@@ -320,13 +338,14 @@ class Courier:
 
     def _settle(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
         entry.gone = True
-        entry.settle(acknowledged)
+        if entry.settled is not None:
+            entry.settle(acknowledged)
         if self._flushed is not None and not session.owes_acks(unproven=True):
             self._wake_flush()
 
     def _reported(self, entry: Entry) -> None:
         """Nothing holds this message any more."""
-        self.held_bytes -= entry.size + OVERHEAD
+        self.held_bytes -= len(entry.payload) + OVERHEAD
         if self._total_room is not None:
             self._total_room.set()
             self._total_room = None

@@ -1,12 +1,14 @@
-"""Which handler runs next: inboxes, slots and their fair distribution. Every invocation is a child task.
+"""Which handler runs next: inboxes, slots and their fair distribution. Every invocation runs in a child task.
 
-Nothing here waits for its turn in a task of its own: starting the next invocation is a synchronous step of whoever
-brings a message or gives a slot back.
+Nothing here waits for its turn in a task of its own: having the next invocation begun is a synchronous step of whoever
+brings a message or gives a slot back. A task that has run one goes on with the next, so that handlers that do not wait
+cost no task each; one that waits keeps its task, and another task is there for the next.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
@@ -36,6 +38,9 @@ class Delivery(Protocol):
 
 
 D = TypeVar("D", bound=Delivery)
+
+BURST = 64
+"""Invocations that a task runs in a row without a checkpoint."""
 
 
 class Lane(Generic[D]):
@@ -67,10 +72,13 @@ class Lane(Generic[D]):
 
     def take(self, *, promote: bool = True) -> D:
         """The oldest message; with `promote`, what waited for its place moves up and is acked."""
-        delivery = self.inbox.take()
-        for promoted in self.inbox.promote() if promote else ():
-            promoted.accepted()
-        self.release()
+        inbox = self.inbox
+        delivery = inbox.take()
+        if promote and inbox.waiting:
+            for promoted in inbox.promote():
+                promoted.accepted()
+        if self._room is not None:
+            self.release()
         return delivery
 
     def release(self) -> None:
@@ -90,22 +98,36 @@ class Dispatcher(Generic[D]):
     """Gives handler slots to lanes in turn, so that one busy peer cannot starve the others."""
 
     def __init__(
-        self, nursery: trio.Nursery, handle: Callable[[D], Awaitable[None]], *, slots: int, slots_per_lane: int
+        self,
+        nursery: trio.Nursery,
+        handle: Callable[[D], Awaitable[None]],
+        *,
+        slots: int,
+        slots_per_lane: int,
+        burst: int = BURST,
     ) -> None:
         self.active = 0
         self._nursery = nursery
         self._handle = handle
         self._slots = slots
         self._slots_per_lane = slots_per_lane
+        self._burst = burst
         self._line: deque[Lane[D]] = deque()
+        self._ready: deque[tuple[Lane[D], D]] = deque()  # have a slot, and wait for a task
+        self._coming = 0  # tasks that were spawned and have not begun
+        self._context = copy_context()  # what each invocation sees, whatever the others have set
+        self._variables = list(self._context.items())
         self._changed = trio.Event()
         self._sealed = False
         self._closed = False
 
     def offer(self, lane: Lane[D]) -> None:
         """Says that `lane` may have something to handle."""
-        self._queue(lane)
-        self._start()
+        if lane.inbox and not lane.queued and lane.running < self._slots_per_lane and not self._closed:
+            lane.queued = True
+            self._line.append(lane)
+        if self._line:
+            self._give_slots()
 
     def seal(self) -> None:
         """What waits unacked is not taken any more: it stays its sender's."""
@@ -128,39 +150,76 @@ class Dispatcher(Generic[D]):
         while self.active or self._line:
             await self._changed.wait()
 
-    def _queue(self, lane: Lane[D]) -> None:
-        if lane.inbox and not lane.queued and lane.running < self._slots_per_lane and not self._closed:
-            lane.queued = True
-            self._line.append(lane)
-
-    def _start(self) -> None:
-        while self._line and self.active < self._slots:
-            lane = self._line.popleft()
+    def _give_slots(self) -> None:
+        line, share = self._line, self._slots_per_lane
+        while line and self.active < self._slots:
+            lane = line.popleft()
             lane.queued = False
             if not lane.inbox:
                 continue  # drawn from by somebody else meanwhile
-            delivery = lane.take(promote=not self._sealed)
+            self._ready.append((lane, lane.take(promote=not self._sealed)))
             lane.running += 1
             self.active += 1
-            self._nursery.start_soon(self._run, lane, delivery, name=delivery.name)
-            self._queue(lane)
+            if lane.inbox and lane.running < share and not self._closed:
+                lane.queued = True
+                line.append(lane)
+        self._call()
 
-    async def _run(self, lane: Lane[D], delivery: D) -> None:
-        try:
-            await self._handle(delivery)
-        except BaseException:  # a cancellation from outside, or what ends everything: nothing begins any more
-            self.close()
-            raise
-        finally:
-            lane.running -= 1
-            self.active -= 1
-            self.offer(lane)
-            if lane.on_idle is not None and lane.idle:
-                on_idle, lane.on_idle = lane.on_idle, None
-                on_idle()
-            if not self.active:
-                self._changed.set()
-                self._changed = trio.Event()
+    def _call(self) -> None:
+        """Has a task come for what is ready; more than one at a time where those that are there wait for something."""
+        ready = len(self._ready)
+        wanted = min(ready, max(1, self.active - ready))
+        while self._coming < wanted:
+            self._coming += 1
+            self._context.run(self._spawn)
+
+    def _spawn(self) -> None:
+        self._nursery.start_soon(self._work, name="handler")
+
+    async def _work(self) -> None:
+        """Runs handlers, one after the other, until there is nothing left to do."""
+        self._coming -= 1
+        task, ready, left = trio.lowlevel.current_task(), self._ready, self._burst
+        while ready:
+            lane, delivery = ready.popleft()
+            if ready:
+                self._call()  # for the case that this one waits
+            task.name = delivery.name
+            try:
+                await self._handle(delivery)
+            except BaseException:  # a cancellation from outside, or what ends everything: nothing begins any more
+                self.close()
+                raise
+            finally:
+                self._finished(lane)
+            if self._context_was_changed():
+                break  # what it has set is nobody else's: the next one begins in a fresh task
+            left -= 1
+            if not left:
+                left = self._burst
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        self._call()
+
+    def _context_was_changed(self) -> bool:
+        """Whether the handler that has just run in this task has left a context variable changed."""
+        context = copy_context()
+        if len(context) != len(self._variables):
+            return True
+        for variable, value in self._variables:  # noqa: SIM110 - a generator costs more than most contexts hold
+            if context.get(variable, self) is not value:
+                return True
+        return False
+
+    def _finished(self, lane: Lane[D]) -> None:
+        lane.running -= 1
+        self.active -= 1
+        self.offer(lane)
+        if lane.on_idle is not None and lane.idle:
+            on_idle, lane.on_idle = lane.on_idle, None
+            on_idle()
+        if not self.active:
+            self._changed.set()
+            self._changed = trio.Event()
 
 
 def task_tree(task: trio.lowlevel.Task) -> dict[str, Any]:

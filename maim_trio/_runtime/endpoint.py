@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+import random
 import secrets
 import time
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ import trio
 
 from maim_trio._runtime.config import HandlerTable
 from maim_trio._runtime.courier import Courier
-from maim_trio._runtime.dispatch import Dispatcher, Lane, task_tree
-from maim_trio._runtime.hooks import Handler, call, split_errors
+from maim_trio._runtime.dispatch import BURST, Dispatcher, Lane, task_tree
+from maim_trio._runtime.hooks import Handler, call, result_of, split_errors
 from maim_trio._runtime.keeping import Keeping
 from maim_trio._runtime.log import Log
 from maim_trio._runtime.requests import REPLY_TO, REQUEST_ID, STATUS, Question, Requests, reply, request_id
@@ -40,6 +40,9 @@ class Outcome(NamedTuple):
     failure: str | None = None
 
 
+NOTHING = Outcome()
+"""What nearly every handler comes to."""
+
 CHECKPOINT_EVERY = 32
 """A full checkpoint costs more than queueing a message; one in so many keeps a sending loop from starving others."""
 
@@ -59,6 +62,7 @@ class Endpoint(Keeping):
         self.stats = Counters()
         self.handlers = HandlerTable(config)
         self.ack_ids = AckIds(secrets.randbits(122))
+        self._random = random.Random()  # noqa: S311 - ids have to differ, not to be secret
         self._dispatcher: Dispatcher[Delivery] | None = None
         self._started_at: float | None = None
         self._sends = 0
@@ -112,41 +116,45 @@ class Endpoint(Keeping):
     # -- handlers and hooks
 
     async def _handle(self, delivery: Delivery) -> None:
-        """One handler invocation, in a child task of its own."""
+        """One handler invocation, in a child task."""
         envelope = delivery.envelope
-        handler = self._handler_of(envelope)
+        argument: Any
+        if isinstance(envelope, Standard):
+            handler, argument = self.config.on_message, envelope.message
+        else:
+            handler, argument = self.handlers.find(envelope.type), envelope.payload
         if handler is None:
             self._unhandled(envelope)
             self._reply(delivery, Outcome(failure="no_handler"))
             return
-        argument: Any = envelope.message if isinstance(envelope, Standard) else envelope.payload
-        metadata = self._metadata(delivery.connection, envelope)
-        outcome = await self._guarded(delivery, handler, argument, metadata)
-        if outcome.failure is None:
-            if isinstance(envelope, Standard):
-                self.stats.messages_processed += 1
-            else:
-                self.stats.custom_messages_processed += 1
-        self._reply(delivery, outcome)
+        outcome = await self._guarded(delivery, handler, argument, self._metadata(delivery.connection, envelope))
+        if isinstance(envelope, Standard):
+            self.stats.messages_processed += outcome.failure is None
+        else:
+            self.stats.custom_messages_processed += outcome.failure is None
+            self._reply(delivery, outcome)
 
     async def _guarded(self, delivery: Delivery, handler: Handler, *args: Any) -> Outcome:
         """The fence around one handler: what it raises and its timeout are logged and counted."""
-        timeout, name, secrets = self.config.handler_timeout, delivery.name, delivery.secrets
+        timeout = self.config.handler_timeout
         try:
             if timeout is None:
-                return Outcome(await call(handler, *args))
+                value = handler(*args)
+                if value is not None:
+                    value = await result_of(value)
+                return NOTHING if value is None else Outcome(value)
             with trio.move_on_after(timeout):
                 return Outcome(await call(handler, *args))
         except Exception as error:  # the fence: one handler
-            self._callback_raised(name, error, secrets)
+            self._callback_raised(delivery.name, error, delivery.secrets)
             return Outcome(failure=type(error).__name__)
         except BaseExceptionGroup as group:
             errors, rest = split_errors(group)
-            self._callback_raised(name, errors, secrets)
+            self._callback_raised(delivery.name, errors, delivery.secrets)
             raise rest from None
         self.stats.handler_timeouts += 1
-        self.stats.failed(f"{name} ran into handler_timeout")
-        self.log.error("%s took longer than handler_timeout (%g s) and was cancelled", name, timeout)
+        self.stats.failed(f"{delivery.name} ran into handler_timeout")
+        self.log.error("%s took longer than handler_timeout (%g s) and was cancelled", delivery.name, timeout)
         return Outcome(failure="HandlerTimeout")
 
     def _reply(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -277,6 +285,7 @@ class Endpoint(Keeping):
             self._handle,
             slots=self.config.max_concurrent_handlers,
             slots_per_lane=limit or self.config.max_concurrent_handlers_per_connection,
+            burst=BURST if self.config.debug_slow_step is None else 1,  # so that a slow step is one handler's
         )
         for session in self._all_sessions():
             self._dispatcher.offer(session.lane)  # what an earlier run has left
@@ -355,7 +364,7 @@ class Endpoint(Keeping):
             await trio.lowlevel.checkpoint()
 
     def _new_msg_id(self, prefix: str) -> str:
-        return new_msg_id(prefix, os.urandom(6).hex(), int(time.time()))
+        return new_msg_id(prefix, f"{self._random.getrandbits(48):012x}", time.time())
 
     def _common_status(self) -> dict[str, Any]:
         dispatcher, task = self._dispatcher, self._main_task

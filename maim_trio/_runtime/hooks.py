@@ -15,10 +15,14 @@ async def call(function: Handler, *args: Any) -> Any:
 
     No checkpoint of its own: a plain function stays one synchronous step.
     """
-    result = function(*args)
-    while type(result) is CoroutineType or inspect.isawaitable(result):
-        result = await result
-    return result
+    return await result_of(function(*args))
+
+
+async def result_of(value: Any) -> Any:
+    """`value`, or what it comes to when it is awaitable."""
+    while type(value) is CoroutineType or (value is not None and inspect.isawaitable(value)):
+        value = await value
+    return value
 
 
 def split_errors(group: BaseExceptionGroup) -> tuple[Exception | None, BaseException]:

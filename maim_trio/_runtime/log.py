@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
+_QUIET = frozenset(LEVELS) - {"DEBUG"}
+
 MAX_WORD = 300
 """Characters of one word in a line: ids, types and reasons were chosen by the other side."""
 SHORTEST_SECRET = 4
@@ -86,7 +88,8 @@ class Log:
 
     def messages_wanted(self) -> bool:
         """Whether a line per message is wanted: ids, sizes and types at DEBUG, never the content."""
-        return self._config.enable_message_log and self.enabled("DEBUG")
+        config = self._config
+        return config.log_level not in _QUIET and config.enable_message_log and self.enabled("DEBUG")
 
     def _write(self, level: str, text: str, args: tuple[object, ...]) -> None:
         if not self.enabled(level):

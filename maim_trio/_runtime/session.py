@@ -67,7 +67,8 @@ class Session:
     def take(self, msg_id: str, key: int) -> None:
         """A message is in the inbox: from here on it counts as seen, and it is acked on the connection the identity has
         now. Without one the peer will send again, and be acked then."""
-        self.waiting_keys.discard(key)
+        if self.waiting_keys:
+            self.waiting_keys.discard(key)
         self.dedupe.add(key, trio.current_time())
         if self.connection is not None:
             self.connection.acknowledge(msg_id)

@@ -14,7 +14,7 @@ from maim_trio.message import APIMessageBase
 from maim_trio.message._decode import prepare
 from maim_trio.message._json import is_json, json_value, kind_of, parse_error
 
-__all__ = ["custom_type", "encode_ack", "encode_custom", "encode_error", "encode_standard"]
+__all__ = ["AckWriter", "Meta", "custom_type", "encode_ack", "encode_custom", "encode_error", "encode_standard"]
 
 
 class _Outgoing(msgspec.Struct):
@@ -27,38 +27,32 @@ class _Outgoing(msgspec.Struct):
     payload: Any
 
 
-class _OutgoingAckMeta(msgspec.Struct):
-    uuid: str
-    acked_msg_id: str
+class Meta(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The meta of an ordinary message of ours: who sends it, for whom, when (Unix seconds). The strings are exactly
+    `str`, so that nothing needs to be checked."""
+
+    sender_user: str
+    target_user: str | None = None
+    platform: str | None = None
     timestamp: float
-
-
-class _ServerReceipt(msgspec.Struct):
-    status: str
-    server_timestamp: float
-
-
-class _ClientReceipt(msgspec.Struct):
-    status: str
-    client_timestamp: float
 
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def encode_standard(message: APIMessageBase, *, msg_id: str, meta: Mapping[str, Any]) -> bytes:
+def encode_standard(message: APIMessageBase, *, msg_id: str, meta: Mapping[str, Any] | Meta) -> bytes:
     """The frame of a standard message. Raises `InvalidMessage`, naming the place, for what JSON or the schema has not.
 
     The message is not changed.
     """
     if not isinstance(message, APIMessageBase):
         raise InvalidMessage(f"Expected `APIMessageBase`, got `{kind_of(message)}` - at `$`")
-    envelope = _Outgoing(VERSION, msg_id, SYS_STD, _sendable(meta, "$.meta"), prepare(message))
+    known = meta if type(meta) is Meta else _sendable(meta, "$.meta")  # type: ignore[arg-type]
     try:
-        return _encode(envelope)
+        return _encode(_Outgoing(VERSION, msg_id, SYS_STD, known, prepare(message)))
     except (ValueError, RecursionError) as error:
         message.to_json()  # raises the same, with the place, unless the message is innocent
-        raise _unencodable(error, meta=envelope.meta) from None
+        raise _unencodable(error, meta=msgspec.to_builtins(known)) from None
 
 
 def encode_custom(type: str, payload: Mapping[str, Any], *, msg_id: str | None, meta: Mapping[str, Any]) -> bytes:
@@ -79,11 +73,30 @@ def encode_custom(type: str, payload: Mapping[str, Any], *, msg_id: str | None, 
 
 def encode_ack(*, msg_id: str, connection_uuid: str, acked_msg_id: str, now: float, by_client: bool = False) -> bytes:
     """The frame that acknowledges `acked_msg_id`. `now` is the Unix time in seconds."""
-    receipt = _ClientReceipt("received", now) if by_client else _ServerReceipt("received", now)
-    meta = _OutgoingAckMeta(connection_uuid, acked_msg_id, now)
-    envelope = _Outgoing(VERSION, msg_id, SYS_ACK, meta, receipt)
+    return AckWriter(connection_uuid, by_client=by_client).write(msg_id, acked_msg_id, now)
+
+
+class AckWriter:
+    """Writes the acks of one connection. Their form is fixed, so only what changes is encoded: a third of the cost."""
+
+    __slots__ = ("_form",)
+
+    def __init__(self, connection_uuid: str, *, by_client: bool = False) -> None:
+        uuid, side = _encoded(connection_uuid).replace(b"%", b"%%"), b"client" if by_client else b"server"
+        self._form = (
+            b'{"ver":%d,"msg_id":"%%b","type":"%b","meta":{"uuid":%b,"acked_msg_id":%%b,"timestamp":%%b},'
+            b'"payload":{"status":"received","%b_timestamp":%%b}}'
+        ) % (VERSION, SYS_ACK.encode(), uuid, side)
+
+    def write(self, msg_id: str, acked_msg_id: str, now: float) -> bytes:
+        """One frame. `msg_id` is its own id, which needs no escaping; `now` is the Unix time in seconds."""
+        time = _encode(now)
+        return self._form % (msg_id.encode(), _encoded(acked_msg_id), time, time)
+
+
+def _encoded(text: str) -> bytes:
     try:
-        return _encode(envelope)
+        return _encode(text)
     except UnicodeEncodeError as error:
         raise parse_error(error, "$.meta") from None
 

@@ -41,7 +41,8 @@ class GroupInfo(Model):
     _identifiers: ClassVar[tuple[str, ...]] = ("group_id", "group_name")
 
     def _in_order(self) -> bool:
-        return type(self.group_id) is str and _is_text(self.platform) and _is_text(self.group_name)
+        name = self.group_name
+        return type(self.group_id) is str and type(self.platform) is str and (name is None or type(name) is str)
 
     def _with_platform(self, platform: str) -> GroupInfo:
         return GroupInfo(platform, self.group_id, self.group_name) if self.platform is None else self
@@ -68,11 +69,12 @@ class UserInfo(Model):
     _identifiers: ClassVar[tuple[str, ...]] = ("user_id", "user_nickname", "user_cardname")
 
     def _in_order(self) -> bool:
+        nickname, cardname = self.user_nickname, self.user_cardname
         return (
             type(self.user_id) is str
-            and _is_text(self.platform)
-            and _is_text(self.user_nickname)
-            and _is_text(self.user_cardname)
+            and type(self.platform) is str
+            and (nickname is None or type(nickname) is str)
+            and (cardname is None or type(cardname) is str)
         )
 
     def _with_platform(self, platform: str) -> UserInfo:
@@ -200,7 +202,7 @@ class BaseMessageInfo(Model):
     }
 
     def _in_order(self) -> bool:
-        formats, template = self.format_info, self.template_info
+        formats, template, config = self.format_info, self.template_info, self.additional_config
         sender, receiver = self.sender_info, self.receiver_info
         return (
             type(self.platform) is str
@@ -208,7 +210,7 @@ class BaseMessageInfo(Model):
             and _is_time(self.time)
             and (formats is None or (type(formats) is FormatInfo and formats._in_order()))
             and (template is None or (type(template) is TemplateInfo and template._in_order()))
-            and _is_object(self.additional_config)
+            and (config is None or _is_object(config))
             and (sender is None or (type(sender) is SenderInfo and sender._in_order()))
             and (receiver is None or (type(receiver) is ReceiverInfo and receiver._in_order()))
         )
@@ -227,10 +229,6 @@ class BaseMessageInfo(Model):
         if receiver is not None and (field := receiver._missing()) is not None:
             return f"receiver_info.{field}"
         return None
-
-
-def _is_text(value: object) -> bool:
-    return value is None or type(value) is str
 
 
 def _is_texts(value: object) -> bool:

@@ -151,14 +151,15 @@ class Model(msgspec.Struct, omit_defaults=True):
 
     def _checked(self) -> Self:
         """What may be encoded: this object when everything in it is in order, else a copy where it is."""
-        in_order = self._in_order()
-        model = (self if in_order else self._copied(self, "$", sending=True))._with_platforms()
-        if not in_order or model._missing() is not None:
-            model._finish("$")
+        if self._in_order():
+            return self
+        model = self._copied(self, "$", sending=True)._with_platforms()
+        model._finish("$")
         return model
 
     def _in_order(self) -> bool:
-        """Whether every value is of the exact type that is written, so that no copy is needed. Fast; may be false."""
+        """Whether nothing is missing, and every value is of the exact type that is written, so that no copy is needed.
+        Fast; may be false."""
         return False
 
     def _with_platforms(self) -> Self:

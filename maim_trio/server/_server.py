@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from maim_trio._runtime.courier import Confirmation, Letter
-from maim_trio._runtime.hooks import call
+from maim_trio._runtime.hooks import result_of
 from maim_trio._transport.frames import text_frame
 from maim_trio._transport.tls import TlsListener
 from maim_trio._wire import close
-from maim_trio._wire.codec import custom_type, encode_custom, encode_standard
+from maim_trio._wire.codec import Meta, custom_type, encode_custom, encode_standard
 from maim_trio.errors import InvalidMessage, NotConnected, NotRunning
 from maim_trio.message import APIMessageBase, MessageDim
 from maim_trio.server._auth import default_user
@@ -110,7 +110,7 @@ class WebSocketServer(Host):
         """Sends to every connection, or to all of one platform, whatever `message_dim` says. Encoded once."""
         await self._send_checkpoint()
         _check_message(message)
-        letter = self._encode_standard(message, platform=platform or message.message_dim.platform)
+        letter = self._encode_standard(message, platform or message.message_dim.platform)
         return await self._send_to(self._everyone(platform), letter)
 
     async def broadcast_custom_message(
@@ -179,15 +179,7 @@ class WebSocketServer(Host):
         What the callback raises comes out; TooSlowError when it takes longer than `auth_timeout`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        hook = self.config.on_auth_extract_user
-        if hook is None:
-            return self._registry.user_of_key(api_key, platform) or default_user(self.config, api_key)
-        metadata = {"api_key": api_key, "platform": platform, "message_type": "outgoing", "timestamp": time.time()}
-        with trio.fail_after(self.config.auth_timeout):
-            user = await call(hook, metadata)
-        if not isinstance(user, str):
-            raise TypeError(f"on_auth_extract_user must return a string, not {type(user).__name__}")
-        return user
+        return await self._user_of(api_key, platform)
 
     async def disconnect(self, connection_uuid: str, *, code: int = close.NORMAL, reason: str = "") -> bool:
         """Closes a connection after what is queued for it; False when there is none of this id.
@@ -255,9 +247,23 @@ class WebSocketServer(Host):
 
     # -- small things
 
+    async def _user_of(self, api_key: str, platform: str) -> str:
+        hook = self.config.on_auth_extract_user
+        if hook is None:
+            return self._registry.user_of_key(api_key, platform) or default_user(self.config, api_key)
+        metadata = {"api_key": api_key, "platform": platform, "message_type": "outgoing", "timestamp": time.time()}
+        user = hook(metadata)
+        if type(user) is str:  # a plain function: there is nothing to wait for, and a deadline would cost more than it
+            return user
+        with trio.fail_after(self.config.auth_timeout):
+            user = await result_of(user)
+        if not isinstance(user, str):
+            raise TypeError(f"on_auth_extract_user must return a string, not {type(user).__name__}")
+        return str.__str__(user)
+
     async def _outgoing_user(self, api_key: str, platform: str) -> str | None:
         try:
-            return await self.extract_user(api_key, platform)
+            return await self._user_of(api_key, platform)
         except Exception as error:  # the fence: one hook
             self.stats.handler_errors += 1
             self.stats.failed(f"on_auth_extract_user raised {type(error).__name__}")
@@ -281,12 +287,13 @@ class WebSocketServer(Host):
     async def _addressed(self, message: APIMessageBase, target_platform: str | None) -> tuple[Letter, list[Session]]:
         api_key, platform = _receiver(message, target_platform)
         user_id = await self._outgoing_user(api_key, platform)
-        letter = self._encode_standard(message, target_user=user_id or "", platform=platform)
+        letter = self._encode_standard(message, platform, user_id or "")
         return letter, self._sessions_of(user_id, platform) if user_id is not None else []
 
-    def _encode_standard(self, message: APIMessageBase, **meta: str) -> Letter:
-        msg_id, meta = self._new_msg_id("msg"), {"sender_user": "server", **meta}
-        return Letter(msg_id, encode_standard(message, msg_id=msg_id, meta={**meta, "timestamp": time.time()}))
+    def _encode_standard(self, message: APIMessageBase, platform: str, target_user: str | None = None) -> Letter:
+        msg_id = self._new_msg_id("msg")
+        meta = Meta(sender_user="server", target_user=target_user, platform=platform, timestamp=time.time())
+        return Letter(msg_id, encode_standard(message, msg_id=msg_id, meta=meta))
 
     def _encode_custom(self, message_type: str, payload: Mapping[str, Any], meta: Mapping[str, Any]) -> Letter:
         msg_id, meta = self._new_msg_id("custom"), {"sender_user": "server", **meta, "timestamp": time.time()}
@@ -299,25 +306,37 @@ class WebSocketServer(Host):
         if not self.is_running():
             return {}
         frame = text_frame(letter.payload, mask=False)
-        entries: dict[str, Entry | None] = {}
-
-        def post(session: Session) -> None:
-            confirmation = confirmations[session.uuid] if confirmations is not None else None
-            settled = confirmation.settle if confirmation is not None else None
-            entry = self.courier.post(session, letter.msg_id, letter.payload, frame=frame, settled=settled)
-            entries[session.uuid] = entry
-            if confirmation is not None:
-                confirmation.posted(entry)
-
-        for session in sessions:
-            post(session)
-        if full := [session for session in sessions if entries[session.uuid] is None]:
-            await self._when_full(full, len(letter.payload), post)
+        post = partial(self._post, letter, frame, confirmations)
+        entries = {session.uuid: post(session) for session in sessions}
+        if None in entries.values():
+            full = [session for session in sessions if entries[session.uuid] is None]
+            await self._when_full(full, len(letter.payload), post, entries)
         if self.courier.store is not None:
             await self.courier.wait_stored(entries.values())
         return {uuid: entry is not None and not entry.refused for uuid, entry in entries.items()}
 
-    async def _when_full(self, full: list[Session], size: int, post: Callable[[Session], None]) -> None:
+    def _post(
+        self,
+        letter: Letter,
+        frame: tuple[bytes, ...],
+        confirmations: Mapping[str, Confirmation] | None,
+        session: Session,
+    ) -> Entry | None:
+        if confirmations is None:
+            return self.courier.post(session, letter.msg_id, letter.payload, frame=frame)
+        confirmation = confirmations[session.uuid]
+        settled = confirmation.settle
+        entry = self.courier.post(session, letter.msg_id, letter.payload, frame=frame, settled=settled)
+        confirmation.posted(entry)
+        return entry
+
+    async def _when_full(
+        self,
+        full: list[Session],
+        size: int,
+        post: Callable[[Session], Entry | None],
+        entries: dict[str, Entry | None],
+    ) -> None:
         """What `when_full` says about those that have no room."""
         if self.config.when_full == "close":
             for session in full:
@@ -327,7 +346,7 @@ class WebSocketServer(Host):
             with trio.move_on_after(self.config.send_timeout):
                 for session in full:
                     await self.courier.wait_room(session, size)
-                    post(session)
+                    entries[session.uuid] = post(session)
 
     async def _post_when_room(self, session: Session, msg_id: str, payload: bytes) -> None:
         while (entry := self.courier.post(session, msg_id, payload)) is None:
