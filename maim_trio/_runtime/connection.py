@@ -79,14 +79,15 @@ class Connection:
         "_endpoint",
         "_heard_at",
         "_invalid_at",
-        "_now",
         "_pause",
         "_pauses",
         "_starved",
+        "_unix_time",
         "_wanted",
         "link",
         "metadata",
         "platform",
+        "read_at",
         "ready",
         "session",
         "started_at",
@@ -104,7 +105,8 @@ class Connection:
         self.started_at = trio.current_time()
         self.ready = False  # messages may be sent
         self._acks = AckWriter(session.uuid, by_client=link.client)
-        self._now = time.time()  # when it was read last
+        self._unix_time = time.time()  # when it was read last
+        self.read_at = self.started_at  # the same by trio's clock
         self._endpoint = endpoint
         self._invalid_at: deque[float] = deque()
         self._close_with = (close.NORMAL, "")
@@ -167,7 +169,7 @@ class Connection:
     # -- sending
 
     def acknowledge(self, msg_id: str) -> None:
-        self.answer(self._acks.write(self._endpoint.ack_ids.next(), msg_id, self._now))
+        self.answer(self._acks.write(self._endpoint.ack_ids.next(), msg_id, self._unix_time))
 
     def answer(self, payload: bytes) -> None:
         """Sends what the protocol owes the peer. One that makes us answer but does not read is cut off."""
@@ -197,10 +199,11 @@ class Connection:
     # -- receiving
 
     async def _read(self) -> None:
-        stats = self._endpoint.stats
+        stats, now = self._endpoint.stats, self._endpoint.now
         while True:
             batch = await self.link.receive()
-            self._now = stats.last_activity = time.time()
+            self._unix_time = stats.last_activity = time.time()
+            self.read_at = now()
             for frame in batch:
                 delivery = self._decode(frame)
                 if delivery is not None and not self._deliver(delivery):
@@ -252,10 +255,13 @@ class Connection:
         return True
 
     def _deliver(self, delivery: Delivery) -> bool:
-        lane = self._endpoint.lane_for(delivery)
+        endpoint = self._endpoint
+        lane = endpoint.lane_for(delivery)
+        if endpoint.begin(lane, delivery):
+            return True
         if not lane.put(delivery):
             return False
-        self._endpoint.offer(lane)
+        endpoint.offer(lane)
         return True
 
     async def _wait_for_room(self, delivery: Delivery) -> None:

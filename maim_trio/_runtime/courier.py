@@ -99,7 +99,7 @@ class Courier:
             self._check_acking(session)
         if not self._has_room(session, len(payload)):
             return None
-        ttl, now = self._endpoint.config.message_cache_ttl, trio.current_time()
+        ttl, now = self._endpoint.config.message_cache_ttl, self._endpoint.now()
         entry = Entry(msg_id, payload, now + ttl, frame, settled)
         if self.store is None and outbox.goes_at_once and self._sent_at_once(session, outbox, entry, now):
             return entry
@@ -137,7 +137,7 @@ class Courier:
             self._endpoint.stats.messages_sent += 1
             if entry.sends:
                 self._endpoint.stats.messages_resent += 1
-            if not outbox.sent(entry, trio.current_time()):
+            if not outbox.sent(entry, self._endpoint.now()):
                 self._done(session, entry, acknowledged=False)
 
     def withdraw(self, session: Session, entry: Entry) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import trio
 
@@ -47,6 +47,9 @@ class Lane(Generic[D]):
     """The inbox of one identity, and how many of its messages are being handled."""
 
     __slots__ = ("_room", "inbox", "on_idle", "queued", "running")
+
+    passes: ClassVar[bool] = True
+    """Whether a message that can be handled now needs no place in the inbox."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self.inbox: Inbox[D] = Inbox(max_messages, max_bytes)
@@ -128,6 +131,21 @@ class Dispatcher(Generic[D]):
             self._line.append(lane)
         if self._line:
             self._give_slots()
+
+    def begin(self, lane: Lane[D], delivery: D) -> bool:
+        """Handles a message at once, past the inbox, when nothing is before it and it has a slot. Else False, and
+        nothing has happened."""
+        if lane.queued or self._line or self._closed or not lane.passes:
+            return False
+        if self.active >= self._slots or lane.running >= self._slots_per_lane:
+            return False
+        delivery.accepted()
+        lane.running += 1
+        self.active += 1
+        self._ready.append((lane, delivery))
+        if not self._coming:
+            self._call()
+        return True
 
     def seal(self) -> None:
         """What waits unacked is not taken any more: it stays its sender's."""
@@ -213,7 +231,8 @@ class Dispatcher(Generic[D]):
     def _finished(self, lane: Lane[D]) -> None:
         lane.running -= 1
         self.active -= 1
-        self.offer(lane)
+        if self._line or lane.running == self._slots_per_lane - 1:  # else it has nothing that waits for a slot
+            self.offer(lane)
         if lane.on_idle is not None and lane.idle:
             on_idle, lane.on_idle = lane.on_idle, None
             on_idle()

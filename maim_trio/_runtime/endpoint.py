@@ -63,6 +63,8 @@ class Endpoint(Keeping):
         self.handlers = HandlerTable(config)
         self.ack_ids = AckIds(secrets.randbits(122))
         self._random = random.Random()  # noqa: S311 - ids have to differ, not to be secret
+        self.now: Callable[[], float] = trio.current_time
+        """Trio's clock; while it runs, without the way through trio that is as long as reading it."""
         self._dispatcher: Dispatcher[Delivery] | None = None
         self._started_at: float | None = None
         self._sends = 0
@@ -108,6 +110,10 @@ class Endpoint(Keeping):
     def lane_for(self, delivery: Delivery) -> Lane[Delivery]:
         """The inbox a message goes to."""
         return delivery.connection.session.lane
+
+    def begin(self, lane: Lane[Delivery], delivery: Delivery) -> bool:
+        assert self._dispatcher is not None
+        return self._dispatcher.begin(lane, delivery)
 
     def offer(self, lane: Lane[Delivery]) -> None:
         assert self._dispatcher is not None
@@ -292,6 +298,7 @@ class Endpoint(Keeping):
         self._started_at = trio.current_time()
 
     async def _main(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        self.now = trio.lowlevel.current_clock().current_time
         with self._watching_slow_steps():
             try:
                 await super()._main(task_status=task_status)

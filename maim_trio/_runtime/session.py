@@ -69,9 +69,10 @@ class Session:
         now. Without one the peer will send again, and be acked then."""
         if self.waiting_keys:
             self.waiting_keys.discard(key)
-        self.dedupe.add(key, trio.current_time())
-        if self.connection is not None:
-            self.connection.acknowledge(msg_id)
+        connection = self.connection
+        self.dedupe.add(key, trio.current_time() if connection is None else connection.read_at)
+        if connection is not None:
+            connection.acknowledge(msg_id)
 
     def owes_acks(self, *, unproven: bool) -> bool:
         """Whether it makes sense to wait for acks: it is connected, and something is on its way. `unproven`: also when

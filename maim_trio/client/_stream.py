@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class StreamLane(Lane[Delivery]):
     """The inbox that an iterator draws from. It outlives the iterator, so that leaving a loop loses nothing."""
 
+    passes = False
+
     def __init__(self, max_messages: int) -> None:
         super().__init__(max_messages, INBOX_BYTES)
         self._arrived = trio.Event()

@@ -224,6 +224,8 @@ class BaseMessageInfo(Model):
 
     def _missing(self) -> str | None:
         sender, receiver = self.sender_info, self.receiver_info
+        if sender is None and receiver is None:
+            return None
         if sender is not None and (field := sender._missing()) is not None:
             return f"sender_info.{field}"
         if receiver is not None and (field := receiver._missing()) is not None:

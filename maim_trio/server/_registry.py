@@ -57,7 +57,9 @@ class Registry(Generic[M]):
 
     def of_user(self, user_id: str, platform: str | None = None) -> list[M]:
         """The connections of a user, on one platform or (None) on all."""
-        platforms = self._by_user.get(user_id, {})
+        platforms = self._by_user.get(user_id)
+        if platforms is None:
+            return []
         if platform is not None:
             return list(platforms.get(platform, {}).values())
         return [member for members in platforms.values() for member in members.values()]

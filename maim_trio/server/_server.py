@@ -179,7 +179,7 @@ class WebSocketServer(Host):
         What the callback raises comes out; TooSlowError when it takes longer than `auth_timeout`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        return await self._user_of(api_key, platform)
+        return await self._told_user(self._ask_user(api_key, platform))
 
     async def disconnect(self, connection_uuid: str, *, code: int = close.NORMAL, reason: str = "") -> bool:
         """Closes a connection after what is queued for it; False when there is none of this id.
@@ -247,23 +247,27 @@ class WebSocketServer(Host):
 
     # -- small things
 
-    async def _user_of(self, api_key: str, platform: str) -> str:
+    def _ask_user(self, api_key: str, platform: str) -> Any:
+        """The user that a message goes to, or what has to be awaited for it."""
         hook = self.config.on_auth_extract_user
         if hook is None:
             return self._registry.user_of_key(api_key, platform) or default_user(self.config, api_key)
-        metadata = {"api_key": api_key, "platform": platform, "message_type": "outgoing", "timestamp": time.time()}
-        user = hook(metadata)
-        if type(user) is str:  # a plain function: there is nothing to wait for, and a deadline would cost more than it
-            return user
+        return hook({"api_key": api_key, "platform": platform, "message_type": "outgoing", "timestamp": time.time()})
+
+    async def _told_user(self, answer: Any) -> str:
+        """What `_ask_user` has come to. A deadline costs more than most hooks, so there is one only where one waits."""
+        if type(answer) is str:
+            return answer
         with trio.fail_after(self.config.auth_timeout):
-            user = await result_of(user)
-        if not isinstance(user, str):
-            raise TypeError(f"on_auth_extract_user must return a string, not {type(user).__name__}")
-        return str.__str__(user)
+            answer = await result_of(answer)
+        if not isinstance(answer, str):
+            raise TypeError(f"on_auth_extract_user must return a string, not {type(answer).__name__}")
+        return str.__str__(answer)
 
     async def _outgoing_user(self, api_key: str, platform: str) -> str | None:
         try:
-            return await self._user_of(api_key, platform)
+            answer = self._ask_user(api_key, platform)
+            return answer if type(answer) is str else await self._told_user(answer)
         except Exception as error:  # the fence: one hook
             self.stats.handler_errors += 1
             self.stats.failed(f"on_auth_extract_user raised {type(error).__name__}")
@@ -278,7 +282,7 @@ class WebSocketServer(Host):
     def _sessions_of(self, user_id: str, platform: str | None) -> list[Session]:
         """Of a user: those that are connected, and those that may come back."""
         live = [member.session for member in self._registry.of_user(user_id, platform)]
-        return [*live, *self._sessions.detached_of(user_id, platform)]
+        return [*live, *self._sessions.detached_of(user_id, platform)] if self._sessions.any_detached else live
 
     def _everyone(self, platform: str | None) -> list[Session]:
         members = self._registry.all() if platform is None else self._registry.on_platform(platform)

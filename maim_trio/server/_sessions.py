@@ -105,6 +105,11 @@ class Sessions:
         self._detached[session.uuid] = session
         self._waiting_for.setdefault((session.user_id, session.platform), {})[session.uuid] = session
 
+    @property
+    def any_detached(self) -> bool:
+        """Whether any session waits for its client."""
+        return bool(self._detached)
+
     def detached(self, uuid: str) -> Session | None:
         session = self._detached.get(uuid)
         return session if session is not None and session.outbox is not None else None
