@@ -117,6 +117,7 @@ class Connection:
         self._heard_at = self.started_at
         self._starved = trio.Event()  # the queue of the link had no room for a message
         self._wanted = 0  # bytes
+        link.expect_replies(session.lane)
 
     async def run(self, link_nursery: trio.Nursery) -> None:
         """Reads until the link ends, however it ends. Whatever a peer does ends here.

@@ -46,7 +46,7 @@ BURST = 64
 class Lane(Generic[D]):
     """The inbox of one identity, and how many of its messages are being handled."""
 
-    __slots__ = ("_room", "inbox", "on_idle", "queued", "running")
+    __slots__ = ("_room", "inbox", "on_idle", "queued", "ready", "running")
 
     passes: ClassVar[bool] = True
     """Whether a message that can be handled now needs no place in the inbox."""
@@ -54,6 +54,7 @@ class Lane(Generic[D]):
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self.inbox: Inbox[D] = Inbox(max_messages, max_bytes)
         self.running = 0
+        self.ready = 0  # of those that run: have their slot, and are about to be begun
         self.queued = False  # it stands in the dispatcher's line
         self.on_idle: Callable[[], None] | None = None
         """Called once, as soon as nothing of it runs or waits for a slot any more."""
@@ -139,9 +140,10 @@ class Dispatcher(Generic[D]):
             return False
         if self.active >= self._slots or lane.running >= self._slots_per_lane:
             return False
-        delivery.accepted()
         lane.running += 1
+        lane.ready += 1
         self.active += 1
+        delivery.accepted()
         self._ready.append((lane, delivery))
         if not self._coming:
             self._call()
@@ -177,6 +179,7 @@ class Dispatcher(Generic[D]):
                 continue  # drawn from by somebody else meanwhile
             self._ready.append((lane, lane.take(promote=not self._sealed)))
             lane.running += 1
+            lane.ready += 1
             self.active += 1
             if lane.inbox and lane.running < share and not self._closed:
                 lane.queued = True
@@ -200,6 +203,7 @@ class Dispatcher(Generic[D]):
         task, ready, left = trio.lowlevel.current_task(), self._ready, self._burst
         while ready:
             lane, delivery = ready.popleft()
+            lane.ready -= 1
             if ready:
                 self._call()  # for the case that this one waits
             task.name = delivery.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -11,16 +11,26 @@ from .parking import ParkingSpot
 if TYPE_CHECKING:
     from .writer import Writer
 
-__all__ = ["Flusher"]
+__all__ = ["PATIENCE", "Flusher", "Replies"]
 
 FLUSH_TURNS = 64
 """Links flushed in a row without a checkpoint: a broadcast must not starve the readers."""
+PATIENCE = 2
+"""Ticks that a link waits for a reply that is about to be made. Handlers are begun within one or two."""
+
+
+class Replies(Protocol):
+    """Who knows whether handlers are about to run that may reply on a link."""
+
+    ready: int
+    """How many."""
 
 
 class Flusher:
-    """Writes what the links of one server queued in this scheduler tick: one task switch for all, not one per link.
+    """Writes what the links of one server queued in a scheduler tick: one task switch for all, not one per link.
 
-    `run` needs one task, which should outlive the links; without it each link's own task writes.
+    A link for which a handler is about to run waits for that, `PATIENCE` ticks at most: an acknowledgement and the reply
+    leave in one write. `run` needs one task, which should outlive the links; without it each link's own task writes.
     """
 
     __slots__ = ("_marked", "_spot", "running")
@@ -31,7 +41,7 @@ class Flusher:
         self._spot = ParkingSpot()
 
     def add(self, writer: Writer) -> None:
-        """Has `writer.flush` called one tick later."""
+        """Has `writer.flush` called soon."""
         self._marked.append(writer)
         self._spot.wake()
 
@@ -40,14 +50,23 @@ class Flusher:
         self.running = True
         try:
             while True:
-                await trio.lowlevel.checkpoint()  # one tick later: an ack and a reply leave in one write
-                marked, self._marked = self._marked[:FLUSH_TURNS], self._marked[FLUSH_TURNS:]
-                for writer in marked:
-                    writer.flush()
                 if not self._marked:
                     await self._spot.wait()
+                self._flush()
+                if self._marked:
+                    await trio.lowlevel.checkpoint()
         finally:
             self.running = False
             marked, self._marked = self._marked, []
             for writer in marked:
                 writer.wake()
+
+    def _flush(self) -> None:
+        marked, self._marked = self._marked[:FLUSH_TURNS], self._marked[FLUSH_TURNS:]
+        for writer in marked:
+            replies = writer.replies
+            if replies is not None and replies.ready and writer.patience:
+                writer.patience -= 1
+                self._marked.append(writer)
+            else:
+                writer.flush()

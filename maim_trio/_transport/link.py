@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from .flusher import Flusher
+    from .flusher import Flusher, Replies
 
 __all__ = ["Closed", "Limits", "Link", "LinkClosed", "running"]
 
@@ -200,6 +200,10 @@ class Link:
         if self._writer.sealed:
             raise self._ended()
         self._writer.put(frames.text_frame(payload, mask=self.client))
+
+    def expect_replies(self, replies: Replies) -> None:
+        """Lets what is queued wait a moment for replies that are about to be made, so that they leave together."""
+        self._writer.replies = replies
 
     def has_space(self, size: int) -> bool:
         """Whether a frame of `size` bytes could be queued now."""

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .flusher import PATIENCE
 from .parking import ParkingSpot
 from .pipe import CHUNK, LOST, SMALL_PART, Part, Pipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .flusher import Flusher
+    from .flusher import Flusher, Replies
     from .limits import Limits
 
 __all__ = ["MAX_PONGS", "Writer"]
@@ -46,6 +47,8 @@ class Writer:
         "_spot",
         "_timeout",
         "done",
+        "patience",
+        "replies",
         "running",
         "sealed",
         "torn",
@@ -59,6 +62,10 @@ class Writer:
         """Everything up to the close frame has been written, or the link is dead."""
         self.torn = False
         """A frame was cut at an unknown place: nothing may follow."""
+        self.replies: Replies | None = None
+        """Who is about to reply on this link."""
+        self.patience = PATIENCE
+        """Ticks that the flusher still waits for a reply."""
         self._pipe = pipe
         self._max_queued = limits.max_queued
         self._timeout = limits.send_timeout
@@ -164,7 +171,7 @@ class Writer:
 
     def flush(self) -> None:
         """For the flusher: writes what the socket takes at once. The rest, and every end, is left to `run`."""
-        self._marked = False
+        self._marked, self.patience = False, PATIENCE
         if not self._spot.taken or not self._waiting:
             return
         try:
