@@ -83,6 +83,7 @@ class Connection:
         "_pauses",
         "_starved",
         "_unix_time",
+        "_unplaced",
         "_wanted",
         "link",
         "metadata",
@@ -117,6 +118,7 @@ class Connection:
         self._heard_at = self.started_at
         self._starved = trio.Event()  # the queue of the link had no room for a message
         self._wanted = 0  # bytes
+        self._unplaced: Delivery | None = None  # it has found no room
         link.expect_replies(session.lane)
 
     async def run(self, link_nursery: trio.Nursery) -> None:
@@ -200,15 +202,26 @@ class Connection:
     # -- receiving
 
     async def _read(self) -> None:
-        stats, now = self._endpoint.stats, self._endpoint.now
         while True:
-            batch = await self.link.receive()
-            self._unix_time = stats.last_activity = time.time()
-            self.read_at = now()
-            for frame in batch:
-                delivery = self._decode(frame)
-                if delivery is not None and not self._deliver(delivery):
+            rest: list[bytes] | None = await self.link.receive(self._take)
+            while rest is not None:
+                if self._unplaced is not None:
+                    delivery, self._unplaced = self._unplaced, None
                     await self._wait_for_room(delivery)
+                rest = self._take(rest)
+
+    def _take(self, batch: list[bytes]) -> list[bytes] | None:
+        """Deals with received frames. What comes behind one that found no room is returned; that one waits in
+        `_unplaced`."""
+        endpoint = self._endpoint
+        self._unix_time = endpoint.stats.last_activity = time.time()
+        self.read_at = endpoint.now()
+        for index, frame in enumerate(batch):
+            delivery = self._decode(frame)
+            if delivery is not None and not self._deliver(delivery):
+                self._unplaced = delivery
+                return batch[index + 1 :]
+        return None
 
     def _decode(self, frame: bytes) -> Delivery | None:
         """What is meant for a handler; everything else is dealt with here and now."""

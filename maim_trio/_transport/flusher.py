@@ -29,8 +29,9 @@ class Replies(Protocol):
 class Flusher:
     """Writes what the links of one server queued in a scheduler tick: one task switch for all, not one per link.
 
-    A link for which a handler is about to run waits for that, `PATIENCE` ticks at most: an acknowledgement and the reply
-    leave in one write. `run` needs one task, which should outlive the links; without it each link's own task writes.
+    A link for which a handler is about to run waits for that, `PATIENCE` ticks at most: an acknowledgement and the
+    reply leave in one write. `run` needs one task, which should outlive the links; without it each link's own task
+    writes.
     """
 
     __slots__ = ("_marked", "_spot", "running")
@@ -41,7 +42,7 @@ class Flusher:
         self._spot = ParkingSpot()
 
     def add(self, writer: Writer) -> None:
-        """Has `writer.flush` called soon."""
+        """Has `writer.flush` called one tick later."""
         self._marked.append(writer)
         self._spot.wake()
 
@@ -52,9 +53,8 @@ class Flusher:
             while True:
                 if not self._marked:
                     await self._spot.wait()
+                await trio.lowlevel.checkpoint()
                 self._flush()
-                if self._marked:
-                    await trio.lowlevel.checkpoint()
         finally:
             self.running = False
             marked, self._marked = self._marked, []

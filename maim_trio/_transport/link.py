@@ -7,12 +7,14 @@ and the close handshake are answered here.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
 
 from . import frames
 from .limits import Closed, Limits, LinkClosed
+from .parking import ParkingSpot
 from .pipe import CHUNK, LINGER, LOST, Pipe
 from .writer import MAX_PONGS, Writer
 
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .flusher import Flusher, Replies
+    from .poller import Poller
 
 __all__ = ["Closed", "Limits", "Link", "LinkClosed", "running"]
 
+Sink = Callable[[list[bytes]], list[bytes] | None]
+"""Takes complete messages; None: all of them. What it returns is left, and nothing more is given to it until then."""
 READ_MAX = 1024 * 1024
 """Bytes of one read of a large frame: nearly as fast as a buffer of the announced size, without trusting it."""
 
@@ -40,15 +45,21 @@ class Link:
         "__weakref__",
         "_close_timeout",
         "_closing",
+        "_error",
         "_glued",
         "_left",
         "_parser",
         "_ping_number",
         "_pings",
         "_pipe",
+        "_poller",
         "_reading",
         "_received_all",
+        "_rest",
+        "_sink",
+        "_spot",
         "_to_answer",
+        "_unread",
         "_writer",
         "client",
         "closed",
@@ -80,6 +91,12 @@ class Link:
         self._to_answer: tuple[int, str] | None = None
         self._received_all = False  # the peer's close frame, a violation or the end has been seen
         self._reading = False
+        self._poller: tuple[Poller, int] | None = None  # it reads for us; with the number it knows us by
+        self._sink: Sink | None = None  # what it gives messages to
+        self._spot = ParkingSpot()  # of our reader meanwhile
+        self._rest: list[bytes] | None = None  # what the sink has left
+        self._error: Exception | None = None  # what it has raised
+        self._unread = True  # there may be something that the poller has told of and nobody has read
         self._left: trio.Event | None = None  # for aclose(): the reader has left
         self._closing: trio.Event | None = None  # set when aclose() is through
         self._pings: dict[bytes, trio.Event] = {}
@@ -110,8 +127,11 @@ class Link:
 
     # -- receiving
 
-    async def receive(self) -> list[bytes]:
+    async def receive(self, sink: Sink | None = None) -> list[bytes]:
         """The next complete messages, at least one: `bytes` for text, `frames.Binary` for binary ones.
+
+        With `use_poller`, messages may be given to `sink` instead, outside of this task, as long as it takes them. What
+        it leaves is returned, what it raises is raised here.
 
         Cancel-safe: a cancelled call has taken nothing. One task at a time (`trio.BusyResourceError`). Raises
         LinkClosed once the peer's close frame, a violation or the end was met, and while `aclose` is reading. The
@@ -126,8 +146,64 @@ class Link:
                 if self._closing is None:
                     raise trio.BusyResourceError("another task is receiving from this link")
                 raise self._ended()
-            if batch := await self._read_once():
+            if sink is None or self._poller is None or self._glued:
+                batch: list[bytes] | None = await self._read_once()
+                if batch:
+                    return batch
+            elif (batch := await self._read_shared(sink)) is not None:
                 return batch
+
+    async def _read_shared(self, sink: Sink) -> list[bytes] | None:
+        """Waits while the poller reads; until the sink has left something, or this task has to go on by itself."""
+        self._reading = True
+        try:
+            if self._unread:
+                await trio.lowlevel.checkpoint()
+                if not self._received_all:
+                    self._read_unread(sink)
+            else:
+                self._sink = sink
+                await self._spot.wait()
+        finally:
+            self._reading, self._sink = False, None
+            if self._left is not None:
+                self._left.set()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        rest, self._rest = self._rest, None
+        return rest
+
+    def readable(self, *, ended: bool) -> None:
+        """For the poller. With a reader that waits, what is there is read and given to its sink."""
+        self._unread = True
+        if ended:  # nobody will tell of what comes next: the reader waits for it by itself
+            self._leave_poller()
+            self._take_over()
+        elif self._sink is not None:
+            self._read_unread(self._sink)
+
+    def _read_unread(self, sink: Sink) -> None:
+        """Reads once; what else is there is left to the reader, which lets others have their turn in between."""
+        try:
+            data = self._pipe.read_nowait(min(max(self._parser.missing, CHUNK), READ_MAX))
+            self._unread = data is not None and not self._pipe.dry
+            if data:
+                batch = self._take(data)
+                self._rest = sink(batch) if batch else None
+            elif data is not None:
+                self._lose("connection lost")
+        except LOST:
+            self._lose("connection lost")
+        except Exception as error:  # the fence: one connection. Its own task raises it
+            self._error = error
+        if self._unread or self._received_all or self._rest is not None or self._error is not None:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """The reader, if it waits, goes on by itself."""
+        self._sink = None
+        self._spot.wake()
 
     async def _read_once(self) -> list[bytes]:
         data, self._glued = self._glued, b""
@@ -182,6 +258,18 @@ class Link:
         if self._to_answer is not None:
             answer, self._to_answer = self._to_answer, None
             self._queue_close(*answer)
+
+    def use_poller(self, poller: Poller) -> None:
+        """Has a server's poller read for this link, where it can. Before the first `receive`."""
+        if self._pipe.direct and self.closed is None:
+            descriptor = self._pipe.descriptor()
+            if poller.add(descriptor, self):
+                self._poller = poller, descriptor
+
+    def _leave_poller(self) -> None:
+        if self._poller is not None:
+            (poller, descriptor), self._poller = self._poller, None
+            poller.discard(descriptor, self)
 
     # -- sending
 
@@ -297,6 +385,7 @@ class Link:
                     await self.run_writer()
         if not self._pipe.aborted:
             await self._linger()
+            self._leave_poller()
             await self._pipe.aclose()
 
     async def _await_peer(self) -> None:
@@ -330,6 +419,8 @@ class Link:
         self._received_all = True
         self._end(frames.LOST, reason, by_peer=False)
         self._writer.stop()
+        self._leave_poller()
+        self._take_over()
         self._pipe.abort()
 
     def _end(self, code: int, reason: str, by_peer: bool) -> None:

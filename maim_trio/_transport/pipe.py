@@ -47,7 +47,6 @@ class Pipe:
     """
 
     __slots__ = (
-        "_dry",
         "_read_scope",
         "_socket",
         "_turns",
@@ -57,6 +56,7 @@ class Pipe:
         "bytes_out",
         "cut",
         "direct",
+        "dry",
         "stream",
     )
 
@@ -70,13 +70,14 @@ class Pipe:
         self.cut = False
         """A write was given up at an unknown place: nothing may follow on this stream."""
         self.aborted = False
-        self._dry = True  # the last read took all there was
+        self.dry = True
+        """The last read took all there was."""
         self._turns = 0
         self._read_scope: trio.CancelScope | None = None
         self._write_scope: trio.CancelScope | None = None
 
-    def _descriptor(self) -> int:
-        """Asked anew for each call: a remembered number could by now be another connection's."""
+    def descriptor(self) -> int:
+        """The socket's number. Asked anew for each call: a remembered number could by now be another connection's."""
         number = -1 if self._socket is None else self._socket.fileno()
         if number < 0:
             raise trio.ClosedResourceError
@@ -86,25 +87,30 @@ class Pipe:
         """At most `size` bytes, b"" at the end. When it is cancelled nothing was taken."""
         if not self.direct:
             return await self._read_stream(size)
-        if self._dry:
-            await trio.lowlevel.wait_readable(self._descriptor())
+        if self.dry:
+            await trio.lowlevel.wait_readable(self.descriptor())
             self._turns = 0
         else:
             self._turns += 1
             if self._turns >= FAIR_TURNS:
                 self._turns = 0
                 await trio.lowlevel.checkpoint()
-        while True:
-            try:
-                data = os.read(self._descriptor(), size)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._descriptor())
-            except OSError as error:
-                raise trio.BrokenResourceError from error
-            else:
-                self._dry = len(data) < size
-                self.bytes_in += len(data)
-                return data
+        while (data := self.read_nowait(size)) is None:
+            await trio.lowlevel.wait_readable(self.descriptor())
+        return data
+
+    def read_nowait(self, size: int) -> bytes | None:
+        """What is there, b"" at the end, None when nothing is there yet. Only where the pipe is `direct`."""
+        try:
+            data = os.read(self.descriptor(), size)
+        except BlockingIOError:
+            self.dry = True
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        self.dry = len(data) < size
+        self.bytes_in += len(data)
+        return data
 
     async def _read_stream(self, size: int) -> bytes:
         if self.aborted:
@@ -134,9 +140,9 @@ class Pipe:
             return parts
         try:
             if len(parts) == 1:
-                written = os.write(self._descriptor(), parts[0])
+                written = os.write(self.descriptor(), parts[0])
             else:
-                written = os.writev(self._descriptor(), parts[:MAX_PARTS])
+                written = os.writev(self.descriptor(), parts[:MAX_PARTS])
         except BlockingIOError:
             return parts
         except OSError as error:
@@ -152,7 +158,7 @@ class Pipe:
         if not self.direct:
             return await self._write_piece(parts, timeout)
         with trio.move_on_after(timeout) as scope:
-            await trio.lowlevel.wait_writable(self._descriptor())
+            await trio.lowlevel.wait_writable(self.descriptor())
         if scope.cancelled_caught:
             raise trio.TooSlowError
         return self.write_nowait(parts)

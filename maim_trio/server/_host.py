@@ -17,6 +17,7 @@ from maim_trio._runtime.session import Session
 from maim_trio._transport.flusher import Flusher
 from maim_trio._transport.handshake import accept_link
 from maim_trio._transport.limits import Limits
+from maim_trio._transport.poller import Poller
 from maim_trio._transport.tls import TlsListener
 from maim_trio._wire import close
 from maim_trio._wire.credentials import mask
@@ -62,7 +63,7 @@ class Host(Endpoint):
         self._sessions = Sessions(self._make_session, self.config.max_connections)
         self._opening: dict[Admission, trio.CancelScope] = {}
         self._listeners: Sequence[trio.SocketListener | TlsListener] = []
-        self._flusher = Flusher()
+        self._flusher, self._poller = Flusher(), Poller()
         self._links: trio.Nursery | None = None
         self._connection_tasks = 0
         self._connections_ended = trio.Event()
@@ -124,8 +125,9 @@ class Host(Endpoint):
                 self._sessions.end(session)
 
     async def _admit(self, links: trio.Nursery, up: Callable[[], None]) -> None:
-        self._links, self._flusher = links, Flusher()
+        self._links, self._flusher, self._poller = links, Flusher(), Poller()
         links.start_soon(self._flusher.run, name="flusher")
+        links.start_soon(self._poller.run, name="poller")
         await self._restore(await self._open_store(links))
         self._listeners = await self.open_listeners()
         try:
@@ -204,6 +206,7 @@ class Host(Endpoint):
     async def _serve_link(self, link: Link, session: Session, admission: Admission) -> None:
         platform = admission.credentials.platform
         connection = Connection(self, link, session, platform=platform, metadata=admission.metadata)
+        link.use_poller(self._poller)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run_writer, name="writer")
             replaced = self._registry.add(connection)
