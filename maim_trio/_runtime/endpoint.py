@@ -124,11 +124,8 @@ class Endpoint(Keeping):
     async def _handle(self, delivery: Delivery) -> None:
         """One handler invocation, in a child task."""
         envelope = delivery.envelope
-        argument: Any
-        if isinstance(envelope, Standard):
-            handler, argument = self.config.on_message, envelope.message
-        else:
-            handler, argument = self.handlers.find(envelope.type), envelope.payload
+        handler = self._handler_of(envelope)
+        argument: Any = envelope.message if isinstance(envelope, Standard) else envelope.payload
         if handler is None:
             self._unhandled(envelope)
             self._reply(delivery, Outcome(failure="no_handler"))
