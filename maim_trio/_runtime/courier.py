@@ -332,7 +332,10 @@ class Courier:
         self._release(session, entry, acknowledged=acknowledged)
 
     def _release(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
-        self._settle(session, entry, acknowledged=acknowledged)
+        if entry.settled is None and self._flushed is None:  # nobody waits for it
+            entry.gone = True
+        else:
+            self._settle(session, entry, acknowledged=acknowledged)
         self._reported(entry)
         session.room_made()
 

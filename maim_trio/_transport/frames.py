@@ -107,13 +107,16 @@ def text_frame(payload: bytes, *, mask: bool) -> tuple[bytes, ...]:
     `payload` is UTF-8. A small frame is one part; a large payload stays a part of its own, uncopied where it is not
     masked. An unmasked frame can be given to any number of receivers.
     """
+    size = len(payload)
     if mask:
         key = os.urandom(4)
-        head = _head(TEXT, len(payload), _MASKED) + key
+        head = _head(TEXT, size, _MASKED) + key
         payload = apply_mask(payload, key)
+    elif 125 < size < SEPARATE_PART:  # nearly all there are
+        return (_HEAD_16(_WHOLE_TEXT, 126, size) + payload,)
     else:
-        head = _head(TEXT, len(payload), 0)
-    return (head + payload,) if len(payload) < SEPARATE_PART else (head, payload)
+        head = _head(TEXT, size, 0)
+    return (head + payload,) if size < SEPARATE_PART else (head, payload)
 
 
 def _head(opcode: int, size: int, masked: int) -> bytes:
@@ -221,7 +224,9 @@ class FrameParser:
                 body += 2 if size == 126 else 8
                 if total < body:
                     break
-                size = int.from_bytes(data[pos + 2 : body], "big")
+                size = (
+                    data[pos + 2] << 8 | data[pos + 3] if size == 126 else int.from_bytes(data[pos + 2 : body], "big")
+                )
                 if size < 65536 and (size < 126 or body - pos == 10):
                     raise Violation(PROTOCOL_ERROR, "size is not in its shortest form")
             if first != _WHOLE_TEXT or second & 0x80 != bit or size > self._max or self._message is not None:

@@ -8,6 +8,7 @@ from typing import Final
 __all__ = ["AckIds", "new_msg_id"]
 
 _COUNTER_BITS: Final = 48
+_COUNTER_MASK: Final = (1 << _COUNTER_BITS) - 1
 
 
 def new_msg_id(prefix: str, random_hex12: str, unix_seconds: float) -> str:
@@ -25,7 +26,7 @@ class AckIds:
     __slots__ = ("_counter", "_prefix")
 
     def __init__(self, random: int) -> None:
-        self._counter = count(random & ((1 << _COUNTER_BITS) - 1))
+        self._counter = count(random & _COUNTER_MASK)
         head = f"{(random >> _COUNTER_BITS) & ((1 << 74) - 1):019x}"
         # 74 bits are 18 and a half digits: the half one, 0 to 3, becomes the variant, 8 to b.
         variant = "89ab"[int(head[0], 16)]
@@ -33,4 +34,4 @@ class AckIds:
 
     def next(self) -> str:
         """The next id."""
-        return f"{self._prefix}{next(self._counter) & ((1 << _COUNTER_BITS) - 1):012x}"
+        return f"{self._prefix}{next(self._counter) & _COUNTER_MASK:012x}"

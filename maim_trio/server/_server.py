@@ -309,25 +309,24 @@ class WebSocketServer(Host):
         """Hands an encoded message to every session's outbox: framed once, whatever their number."""
         if not self.is_running():
             return {}
-        frame = text_frame(letter.payload, mask=False)
-        post = partial(self._post, letter, frame, confirmations)
+        courier, frame = self.courier, text_frame(letter.payload, mask=False)
+        if confirmations is None:
+            post = partial(courier.post, msg_id=letter.msg_id, payload=letter.payload, frame=frame)
+        else:
+            post = partial(self._post_confirmed, letter, frame, confirmations)
         entries = {session.uuid: post(session) for session in sessions}
         if None in entries.values():
             full = [session for session in sessions if entries[session.uuid] is None]
             await self._when_full(full, len(letter.payload), post, entries)
-        if self.courier.store is not None:
-            await self.courier.wait_stored(entries.values())
+        elif courier.store is None:
+            return dict.fromkeys(entries, True)
+        if courier.store is not None:
+            await courier.wait_stored(entries.values())
         return {uuid: entry is not None and not entry.refused for uuid, entry in entries.items()}
 
-    def _post(
-        self,
-        letter: Letter,
-        frame: tuple[bytes, ...],
-        confirmations: Mapping[str, Confirmation] | None,
-        session: Session,
+    def _post_confirmed(
+        self, letter: Letter, frame: tuple[bytes, ...], confirmations: Mapping[str, Confirmation], session: Session
     ) -> Entry | None:
-        if confirmations is None:
-            return self.courier.post(session, letter.msg_id, letter.payload, frame=frame)
         confirmation = confirmations[session.uuid]
         settled = confirmation.settle
         entry = self.courier.post(session, letter.msg_id, letter.payload, frame=frame, settled=settled)
@@ -370,8 +369,10 @@ def _receiver(message: APIMessageBase, target_platform: str | None) -> tuple[str
     dim = message.message_dim
     if not isinstance(dim, MessageDim):
         raise InvalidMessage(f"`$.message_dim` must be a MessageDim, not {type(dim).__name__}")
-    platform = target_platform if target_platform is not None else dim.platform
-    for name, value in (("api_key", dim.api_key), ("platform", platform)):
+    api_key, platform = dim.api_key, target_platform if target_platform is not None else dim.platform
+    if api_key and platform and type(api_key) is type(platform) is str:
+        return api_key, platform
+    for name, value in (("api_key", api_key), ("platform", platform)):
         if not value or not isinstance(value, str):
             raise InvalidMessage(f"`$.message_dim.{name}` is empty or no string: it says whom the message is for")
-    return dim.api_key, platform
+    return str.__str__(api_key), str.__str__(platform)
