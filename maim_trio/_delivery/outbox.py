@@ -24,9 +24,12 @@ Settled = Callable[[bool], None]
 """Called once: True when the message was acknowledged, False when it never will be."""
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry(msgspec.Struct, eq=False, gc=False):
     """A message in an outbox. `payload` is the same bytes every time it is written; `frame` is it already framed, where
-    that is done once for many receivers."""
+    that is done once for many receivers, until it is written.
+
+    Its only way into a cycle is `settled`, which is taken out when it is called.
+    """
 
     msg_id: str
     payload: bytes
@@ -148,6 +151,7 @@ class Outbox:
         self._waiting.popleft()
         self._again.pop(entry.msg_id, None)
         self._count -= 1
+        entry.frame = None
         entry.sends += 1
         entry.written_at = now
         self._written += 1

@@ -100,9 +100,10 @@ class Courier:
         if not self._has_room(session, len(payload)):
             return None
         ttl, now = self._endpoint.config.message_cache_ttl, self._endpoint.now()
-        entry = Entry(msg_id, payload, now + ttl, frame, settled)
-        if self.store is None and outbox.goes_at_once and self._sent_at_once(session, outbox, entry, now):
+        entry = Entry(msg_id, payload, now + ttl, None, settled)
+        if self.store is None and outbox.goes_at_once and self._sent_at_once(session, outbox, entry, frame, now):
             return entry
+        entry.frame = frame
         self._add(session, entry)
         if self.store is not None:
             entry.held = True
@@ -111,10 +112,12 @@ class Courier:
             self.pump(session)
         return entry
 
-    def _sent_at_once(self, session: Session, outbox: Outbox, entry: Entry, now: float) -> bool:
+    def _sent_at_once(
+        self, session: Session, outbox: Outbox, entry: Entry, frame: tuple[bytes, ...] | None, now: float
+    ) -> bool:
         """The usual case: connected, nothing before it, room on the wire. Otherwise nothing has happened."""
         connection = session.connection
-        if connection is None or not connection.ready or not self._write(connection.link, entry):
+        if connection is None or not connection.ready or not self._write(connection.link, entry.payload, frame):
             return False
         self._endpoint.stats.messages_sent += 1
         self.held_bytes += len(entry.payload) + OVERHEAD
@@ -131,7 +134,7 @@ class Courier:
             session.room_made()  # whoever waits for a connection
             return
         while (entry := outbox.next_to_send()) is not None:
-            if not self._write(connection.link, entry):
+            if not self._write(connection.link, entry.payload, entry.frame):
                 connection.starve(entry.size + FRAME_HEAD)
                 return
             self._endpoint.stats.messages_sent += 1
@@ -262,20 +265,19 @@ class Courier:
     ) -> Entry | None:
         """Without an outbox, written means done."""
         connection = session.connection
-        entry = Entry(msg_id, payload, expires=0.0, frame=frame)
-        if connection is None or not connection.ready or not self._write(connection.link, entry):
+        if connection is None or not connection.ready or not self._write(connection.link, payload, frame):
             return None
         self._endpoint.stats.messages_sent += 1
         if settled is not None:
             session.confirming[msg_id] = settled
-        return entry
+        return Entry(msg_id, payload, expires=0.0)
 
-    def _write(self, link: Link, entry: Entry) -> bool:
+    def _write(self, link: Link, payload: bytes, frame: tuple[bytes, ...] | None) -> bool:
         try:
-            if entry.frame is not None:
-                link.send_nowait(*entry.frame)
+            if frame is not None:
+                link.send_nowait(*frame)
             else:
-                link.send_text_nowait(entry.payload)
+                link.send_text_nowait(payload)
         except (LinkClosed, trio.WouldBlock):
             return False
         return True

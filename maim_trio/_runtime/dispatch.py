@@ -117,7 +117,8 @@ class Dispatcher(Generic[D]):
         self._slots_per_lane = slots_per_lane
         self._burst = burst
         self._line: deque[Lane[D]] = deque()
-        self._ready: deque[tuple[Lane[D], D]] = deque()  # have a slot, and wait for a task
+        self._ready: deque[D] = deque()  # have a slot, and wait for a task
+        self._ready_lanes: deque[Lane[D]] = deque()  # of each of these
         self._coming = 0  # tasks that were spawned and have not begun
         self._context = copy_context()  # what each invocation sees, whatever the others have set
         self._variables = list(self._context.items())
@@ -144,7 +145,8 @@ class Dispatcher(Generic[D]):
         lane.ready += 1
         self.active += 1
         delivery.accepted()
-        self._ready.append((lane, delivery))
+        self._ready.append(delivery)
+        self._ready_lanes.append(lane)
         if not self._coming:
             self._call()
         return True
@@ -177,7 +179,8 @@ class Dispatcher(Generic[D]):
             lane.queued = False
             if not lane.inbox:
                 continue  # drawn from by somebody else meanwhile
-            self._ready.append((lane, lane.take(promote=not self._sealed)))
+            self._ready.append(lane.take(promote=not self._sealed))
+            self._ready_lanes.append(lane)
             lane.running += 1
             lane.ready += 1
             self.active += 1
@@ -202,7 +205,7 @@ class Dispatcher(Generic[D]):
         self._coming -= 1
         task, ready, left = trio.lowlevel.current_task(), self._ready, self._burst
         while ready:
-            lane, delivery = ready.popleft()
+            delivery, lane = ready.popleft(), self._ready_lanes.popleft()
             lane.ready -= 1
             if ready:
                 self._call()  # for the case that this one waits

@@ -53,11 +53,11 @@ _LEADING_MSG_ID: Final = re.compile(
 _ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class _AckMeta(msgspec.Struct):
+class _AckMeta(msgspec.Struct, gc=False):
     acked_msg_id: str
 
 
-class _AckEnvelope(msgspec.Struct, tag_field="type", tag=SYS_ACK):
+class _AckEnvelope(msgspec.Struct, tag_field="type", tag=SYS_ACK, gc=False):
     meta: _AckMeta
     msg_id: MsgId | None = None
     ver: Literal[1] = VERSION

@@ -17,7 +17,7 @@ from maim_trio.message._json import is_json, json_value, kind_of, parse_error
 __all__ = ["AckWriter", "Meta", "custom_type", "encode_ack", "encode_custom", "encode_error", "encode_standard"]
 
 
-class _Outgoing(msgspec.Struct):
+class _Outgoing(msgspec.Struct, gc=False):
     """Any envelope on its way out; the order of the fields is the order on the wire."""
 
     ver: int
@@ -27,7 +27,7 @@ class _Outgoing(msgspec.Struct):
     payload: Any
 
 
-class Meta(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Meta(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """The meta of an ordinary message of ours: who sends it, for whom, when (Unix seconds). The strings are exactly
     `str`, so that nothing needs to be checked."""
 

@@ -95,7 +95,7 @@ class Custom(msgspec.Struct, kw_only=True):
         return f"Custom(type={self.type!r}, msg_id={self.msg_id!r}, {len(self.payload)} keys)"
 
 
-class Ack(msgspec.Struct, frozen=True):
+class Ack(msgspec.Struct, frozen=True, gc=False):
     """The peer has taken responsibility for the message `acked_msg_id`."""
 
     acked_msg_id: str

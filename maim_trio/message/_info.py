@@ -23,11 +23,14 @@ __all__ = [
     "UserInfo",
 ]
 
+# What is made of text only (gc=False) can be in no cycle. The garbage collector, which has much to look at while many
+# messages are under way, need not know of it.
+
 # Integers up to here are exact in the doubles that most JSON parsers read numbers into.
 _EXACT_INT: Final = 2**53
 
 
-class GroupInfo(Model):
+class GroupInfo(Model, gc=False):
     """A group (room, channel) of a platform.
 
     `group_id` is required. `platform` is too, but inside of a message it may be left out when the object is made: it is
@@ -53,7 +56,7 @@ class GroupInfo(Model):
         return "group_id" if self.group_id is None else None
 
 
-class UserInfo(Model):
+class UserInfo(Model, gc=False):
     """A user of a platform.
 
     `user_id` is required. `platform` is too, but inside of a message it may be left out when the object is made: it is
@@ -88,7 +91,7 @@ class UserInfo(Model):
         return "user_id" if self.user_id is None else None
 
 
-class InfoBase(Model):
+class InfoBase(Model, gc=False):
     """A user, a group, or a user in a group; the base of `SenderInfo` and `ReceiverInfo`. Both parts may be absent."""
 
     group_info: GroupInfo | None = None
@@ -117,11 +120,11 @@ class InfoBase(Model):
         return None
 
 
-class SenderInfo(InfoBase):
+class SenderInfo(InfoBase, gc=False):
     """Who sent the message, and in which group."""
 
 
-class ReceiverInfo(InfoBase):
+class ReceiverInfo(InfoBase, gc=False):
     """Whom the message is meant for on its platform, and in which group. Routing goes by `MessageDim`, not by this."""
 
 
@@ -158,7 +161,7 @@ class TemplateInfo(Model):
         )
 
 
-class MessageDim(Model):
+class MessageDim(Model, gc=False):
     """Whom the message is FOR: API key and platform of the receiver, never of the sender. They decide the route.
 
     The API key is a secret: `repr` shows 4 characters of it and a short hash, and of a key under 8 characters nothing.
