@@ -20,6 +20,9 @@ POISON_SIZE: Final = 1024 * 1024
 _SPARE: Final = 16
 """Places of messages that are gone, which are kept until that many more have gone."""
 
+_EMPTY: Final[deque[Entry]] = deque(maxlen=0)
+"""Stands for every queue that was never used: an empty deque of its own takes 600 bytes."""
+
 Settled = Callable[[bool], None]
 """Called once: True when the message was acknowledged, False when it never will be."""
 
@@ -85,7 +88,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._window = window
         self._wire: dict[str, Entry] = {}
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[Entry] = _EMPTY
         self._again: dict[str, Entry] = {}  # of those that wait: written on an earlier connection
         self._count = 0  # of those that wait and are not gone
         self._written = 0  # messages, while there was no ack at all
@@ -118,6 +121,8 @@ class Outbox:
 
     def add(self, entry: Entry) -> None:
         """Takes a message, behind all others. Whether there is room was asked before."""
+        if self._waiting is _EMPTY:
+            self._waiting = deque()
         self._waiting.append(entry)
         self._count += 1
         self.bytes += len(entry.payload)
@@ -184,7 +189,7 @@ class Outbox:
         hopeless = [entry for entry in self._wire.values() if entry.sends >= MAX_SENDS]
         for entry in hopeless:
             self._remove_written(entry.msg_id)
-        self._waiting.extendleft(reversed(self._wire.values()))
+        self._waiting = deque([*self._wire.values(), *self._waiting])
         self._count += len(self._wire)
         self._again.update(self._wire)
         self._wire = {}
@@ -214,7 +219,7 @@ class Outbox:
     def clear(self) -> list[Entry]:
         """Removes and returns everything."""
         left = list(self)
-        self._wire, self._waiting, self._again = {}, deque(), {}
+        self._wire, self._waiting, self._again = {}, _EMPTY, {}
         for entry in left:
             entry.gone = True
         self._count = self.bytes = 0

@@ -77,11 +77,12 @@ class Connection:
         "_close_with",
         "_complaints",
         "_endpoint",
+        "_feeding",
         "_heard_at",
         "_invalid_at",
+        "_nursery",
         "_pause",
         "_pauses",
-        "_starved",
         "_unix_time",
         "_unplaced",
         "_wanted",
@@ -109,14 +110,15 @@ class Connection:
         self._unix_time = time.time()  # when it was read last
         self.read_at = self.started_at  # the same by trio's clock
         self._endpoint = endpoint
-        self._invalid_at: deque[float] = deque()
+        self._invalid_at: deque[float] | None = None  # when there was an invalid frame; most send none
         self._close_with = (close.NORMAL, "")
         self._bare_seen = False
         self._complaints: tuple[str, ...] = ()
         self._pause: trio.CancelScope | None = None  # reading has stopped on purpose
         self._pauses = 0  # how often
         self._heard_at = self.started_at
-        self._starved = trio.Event()  # the queue of the link had no room for a message
+        self._nursery: trio.Nursery | None = None
+        self._feeding = False  # the queue of the link had no room for a message
         self._wanted = 0  # bytes
         self._unplaced: Delivery | None = None  # it has found no room
         link.expect_replies(session.lane)
@@ -127,7 +129,9 @@ class Connection:
         The writer and the keepalive run in `link_nursery`, which the caller ends afterwards.
         """
         link_nursery.start_soon(self._keepalive, name="keepalive")
-        link_nursery.start_soon(self._feed, name="feed")
+        self._nursery = link_nursery
+        if self._feeding:
+            link_nursery.start_soon(self._feed, name="feed")
         self._endpoint.links.add(self.link)
         try:
             await self._read()
@@ -140,6 +144,7 @@ class Connection:
             self._endpoint.stats.failed("internal error in a connection")
             self._close_with = (close.INTERNAL_ERROR, "internal error")
         finally:
+            self._nursery = None
             try:
                 await self.aclose(*self._close_with)  # cancelled, it closes the stream at once
             finally:
@@ -188,15 +193,15 @@ class Connection:
     def starve(self, size: int) -> None:
         """A message of `size` bytes found no room in the queue of the link: sending goes on as soon as it has."""
         self._wanted = size
-        self._starved.set()
+        if not self._feeding:
+            self._feeding = True
+            if self._nursery is not None:
+                self._nursery.start_soon(self._feed, name="feed")
 
     async def _feed(self) -> None:
-        while True:
-            await self._starved.wait()
-            await self.link.wait_space(self._wanted)
-            if self.link.closed is not None:
-                return
-            self._starved = trio.Event()
+        await self.link.wait_space(self._wanted)
+        self._feeding = False
+        if self.link.closed is None:
             self._endpoint.courier.pump(self.session)
 
     # -- receiving
@@ -320,7 +325,10 @@ class Connection:
             self._endpoint.log.warning(text, *args)
 
     def _too_many_invalid(self) -> bool:
-        now, seen = trio.current_time(), self._invalid_at
+        now = trio.current_time()
+        if self._invalid_at is None:
+            self._invalid_at = deque()
+        seen = self._invalid_at
         seen.append(now)
         while seen[0] <= now - MINUTE:
             seen.popleft()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
@@ -61,7 +60,7 @@ class Session:
         self.detached_at: float | None = None
         self.ended = False  # nobody will come back to it: nothing is sent any more
         self.claims = 0  # handshakes that were promised this session and are not through yet
-        self.replaced_at: deque[float] = deque()
+        self.replaced_at: list[float] = []
         self._room: trio.Event | None = None
 
     def take(self, msg_id: str, key: int) -> None:

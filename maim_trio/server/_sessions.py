@@ -77,7 +77,7 @@ class Sessions:
     def replaced_dead(self, session: Session) -> None:
         """The connection that was replaced did not even answer: that was no fight, only a bad network."""
         if session.replaced_at:
-            session.replaced_at.popleft()
+            del session.replaced_at[0]
 
     def give_up(self, session: Session) -> None:
         """The handshake failed after the claim."""
@@ -176,5 +176,5 @@ class Sessions:
 
 def _replaced_too_often(session: Session, now: float) -> bool:
     while session.replaced_at and session.replaced_at[0] <= now - REPLACE_WINDOW:
-        session.replaced_at.popleft()
+        del session.replaced_at[0]
     return len(session.replaced_at) >= REPLACE_LIMIT
