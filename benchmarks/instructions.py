@@ -1,7 +1,7 @@
 """What our server does for one message, counted and not timed: the guard against becoming slower unnoticed.
 
 ``python -m benchmarks.instructions`` prints the counts of every load beside their ceilings (`ceilings.toml`),
-``--write`` makes what was counted the new ceilings, with a margin; ``--functions LOAD`` names the functions that a message
+``--write`` makes what was counted the new ceilings, with a margin, ``--page docs/benchmarks.md`` puts the table there; ``--functions LOAD`` names the functions that a message
 goes through, ``--cpu`` counts the processor's instructions with valgrind. A test holds the ceilings.
 
 The counts are per message delivered, everything around it included: decoding, acknowledgement, handler, reply, and the
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from benchmarks import lockstep
+from benchmarks import lockstep, report
 from benchmarks.lockstep import Load
 
 if TYPE_CHECKING:
@@ -298,6 +298,7 @@ def main() -> None:
     parser.add_argument("loads", nargs="*", help=f"some of {', '.join(LOADS)} (default: all)")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     parser.add_argument("--write", action="store_true", help="make what is counted the new ceilings")
+    parser.add_argument("--page", type=Path, help="the page to write the table into")
     parser.add_argument("--functions", choices=LOADS, help="list the functions that a message goes through")
     parser.add_argument("--cpu", action="store_true", help="count the processor's instructions with valgrind, too")
     parser.add_argument("--bare", choices=LOADS, help="only run a load, counting nothing")
@@ -314,9 +315,12 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(measured))
         return
-    print(table(measured, read_ceilings() if CEILINGS.exists() else {}))
     if arguments.write:
         CEILINGS.write_text(ceilings_of(measured), encoding="utf-8")
+    text = table(measured, read_ceilings() if CEILINGS.exists() else {})
+    print(text)
+    if arguments.page is not None:
+        report.write(arguments.page, "counts", text)
     for name in chosen if arguments.cpu else ():
         print(f"{name}: {cpu_instructions(name) or 0:,.0f} instructions of the processor per message")
 

@@ -142,10 +142,13 @@ async def connect(arguments: argparse.Namespace, count: int, *, again: bool) -> 
 async def rate_of(peers: list[Peer], seconds: float, subject: Subject) -> dict[str, float]:
     """What the subject uses for one message that `peers` receive, while they keep it busy."""
     await asyncio.sleep(WARM_UP)
+    began = time.perf_counter()
+    while not all(peer.received for peer in peers) and time.perf_counter() - began < PATIENCE:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
     count, cpu, began = sum(peer.received for peer in peers), subject.cpu(), time.perf_counter()
     own = time.process_time()
     await asyncio.sleep(seconds)
-    few = count + FEWEST
+    few = count + max(FEWEST, 2 * len(peers))  # many peers come in waves
     while sum(peer.received for peer in peers) < few and time.perf_counter() - began < PATIENCE:  # noqa: ASYNC110
         await asyncio.sleep(seconds)  # very large messages, or a very slow subject
     count, cpu = sum(peer.received for peer in peers) - count, subject.cpu() - cpu

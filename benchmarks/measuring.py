@@ -59,7 +59,12 @@ def versions() -> dict[str, str]:
 
 def head(**facts: Any) -> dict[str, Any]:
     """The beginning of every result file."""
-    return {"date": date.today().isoformat(), "machine": machine(), "versions": versions(), **facts}
+    return {"date": date.today().isoformat(), "load": load(), "machine": machine(), "versions": versions(), **facts}
+
+
+def load() -> float:
+    """How many processes wanted to run in the last minute, for each core: what the machine does besides."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 def make_certificate(folder: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Turns the results of `benchmarks.run` into Markdown, alone or into a page.
 
-``python -m benchmarks.report results.json [--write docs/benchmarks.md]``. The page has two comments, ``<!-- results -->``
-and ``<!-- end of results -->``; what stands between them is replaced.
+``python -m benchmarks.report results.json [--write docs/benchmarks.md]``. What stands in the page between the comments
+``<!-- results -->`` and ``<!-- end of results -->`` is replaced. `benchmarks.startup` and `benchmarks.instructions` have
+places of their own there.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import argparse
 import json
 import statistics
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks import measuring
 from benchmarks.works import SUBJECTS, WORKS, Goal, Number, Work
 
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+BUSY = 0.5
+"""Processes for each core, before a benchmark begins, from which on its numbers are worth little."""
 
 Results = dict[str, list[dict[str, float]]]
 
@@ -109,15 +113,24 @@ def numbers_table(works: list[tuple[Work, Results]]) -> str:
     return "\n".join(lines)
 
 
+def measured_on() -> str:
+    """Date and machine of now, in one sentence."""
+    return _place_and_date({"date": date.today().isoformat(), "load": measuring.load(), "machine": measuring.machine()})
+
+
+def _place_and_date(facts: dict[str, Any]) -> str:
+    machine = facts["machine"]
+    load = facts.get("load", 0.0)
+    busy = f" **The machine was busy ({load:.1f} processes for each core): do not rely on it.**" if load > BUSY else ""
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}"
+    return f"Measured on {facts['date']}: {where}.{busy}"
+
+
 def circumstances(results: dict[str, Any]) -> str:
     """Date, machine and versions in one paragraph."""
-    machine = results["machine"]
     used = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     rounds = f"{results['rounds']} round{'s' if results['rounds'] != 1 else ''} of {results['seconds']:g} s"
-    return (
-        f"Measured on {results['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory']}, "
-        f"{machine['system']}. {rounds}. {used}."
-    )
+    return f"{_place_and_date(results)} {rounds}. {used}."
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -129,13 +142,19 @@ def tables(results: dict[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def written_into(page: str, text: str) -> str:
-    """The page with `text` between its two comments. ValueError: it has no such place."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no place for results: {BEGIN} … {END}")
+def written_into(page: str, place: str, text: str) -> str:
+    """The page with `text` between the two comments that name the place. ValueError: it has no such place."""
+    begin, end = f"<!-- {place} -->", f"<!-- end of {place} -->"
+    before, found, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise ValueError(f"the page has no place for {place}: {begin} … {end}")
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
+
+
+def write(path: Path, place: str, text: str) -> None:
+    """Puts `text` into its place in a page."""
+    path.write_text(written_into(path.read_text(encoding="utf-8"), place, text), encoding="utf-8")
 
 
 def main() -> None:
@@ -148,8 +167,7 @@ def main() -> None:
     if arguments.write is None:
         print(text)
     else:
-        page = arguments.write.read_text(encoding="utf-8")
-        arguments.write.write_text(written_into(page, text), encoding="utf-8")
+        write(arguments.write, "results", text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What importing costs: fresh interpreters in turn, against one that imports nothing.
 
-``python -m benchmarks.startup [--rounds 30] [--json FILE]``. Compared is CPU time, user and kernel, of a whole
+``python -m benchmarks.startup [--rounds 30] [--write docs/benchmarks.md]``. Compared is CPU time, user and kernel, of a whole
 interpreter with its imports compiled before; the interpreter alone is subtracted. The minimum says what it costs, the
 median what it costs here and now.
 """
@@ -8,7 +8,6 @@ median what it costs here and now.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -16,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from benchmarks import report
 
 EMPTY = "pass"
 STATEMENTS = {
@@ -68,12 +69,12 @@ def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--json", help="where the numbers go")
+    parser.add_argument("--write", type=Path, help="the page to write the table into")
     arguments = parser.parse_args()
-    measured = measure(arguments.rounds)
-    print(table(measured))
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(measured), encoding="utf-8")
+    text = table(measure(arguments.rounds))
+    print(text)
+    if arguments.write is not None:
+        report.write(arguments.write, "imports", f"{report.measured_on()}\n\n{text}")
 
 
 if __name__ == "__main__":

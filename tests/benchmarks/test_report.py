@@ -15,6 +15,7 @@ from benchmarks.works import MICROSECONDS, RATE, WORKS, Goal
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = WORKS[0]
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 def rounds(*numbers: tuple[float, float]) -> list[dict[str, float]]:
@@ -101,27 +102,32 @@ def test_date_machine_and_versions_are_told():
     assert "1 round of" in report.circumstances(result_file(rounds=1))
 
 
+def test_numbers_of_a_busy_machine_say_so():
+    assert "busy" not in report.circumstances(result_file(load=0.1))
+    assert "**The machine was busy (3.0 processes for each core)" in report.circumstances(result_file(load=3.0))
+
+
 def test_works_that_are_no_longer_known_are_left_out():
     assert "juggling" not in report.tables(result_file(works=[{"name": "juggling", "results": RESULTS}]))
 
 
 def test_the_tables_replace_what_stood_in_the_page_and_nothing_else():
-    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-    written = written_into(page, "new")
-    assert written == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
-    assert written_into(written, "new") == written
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    written = written_into(page, "results", "new")
+    assert written == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    assert written_into(written, "results", "new") == written
 
 
-@pytest.mark.parametrize("page", ["nothing", report.BEGIN, report.END, f"{report.END} {report.BEGIN}"])
+@pytest.mark.parametrize("page", ["nothing", BEGIN, END, f"{END} {BEGIN}", "<!-- counts --><!-- end of counts -->"])
 def test_a_page_without_a_place_for_results_is_not_touched(page):
     with pytest.raises(ValueError, match="no place"):
-        written_into(page, "new")
+        written_into(page, "results", "new")
 
 
 def test_the_program_writes_the_tables_into_a_page(tmp_path):
     results, page = tmp_path / "results.json", tmp_path / "page.md"
     results.write_text(json.dumps(result_file()), encoding="utf-8")
-    page.write_text(f"{report.BEGIN}\n{report.END}\n", encoding="utf-8")
+    page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
     program = [sys.executable, "-m", "benchmarks.report", str(results), "--write", str(page)]
     subprocess.run(program, check=True, cwd=ROOT)
     assert report.tables(result_file()) in page.read_text(encoding="utf-8")
