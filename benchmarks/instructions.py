@@ -37,9 +37,10 @@ LOADS = {
     "pipelined": Load(connections=4, outstanding=8),
     "single": Load(connections=4, outstanding=1),
     "fan-out": Load(connections=50, outstanding=1, fan_out=True),
+    "connect": Load(connections=1, outstanding=1, handshakes=True),
     "large": Load(connections=1, outstanding=1, size=1024 * 1024),
 }
-ROUNDS = {"pipelined": 12, "single": 30, "fan-out": 6, "large": 3}
+ROUNDS = {"pipelined": 12, "single": 30, "fan-out": 6, "connect": 30, "large": 3}
 BLOCK_ROUNDS = 600
 """trio forgets the deadlines of finished scopes in heaps of a thousand, so what stays shows over many messages only."""
 CEILINGS = Path(__file__).with_name("ceilings.toml")

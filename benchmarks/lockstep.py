@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
+import trio.testing
 
 from maim_trio.server import WebSocketServer, create_server_config
 
@@ -52,6 +53,8 @@ class Load:
     """Bytes of text in a message."""
     fan_out: bool = False
     """One client sends, and the handler forwards to all."""
+    handshakes: bool = False
+    """Nothing is sent: a round is `connections` new clients, one after the other."""
 
     @property
     def senders(self) -> int:
@@ -65,7 +68,7 @@ class Load:
     @property
     def delivered(self) -> int:
         """Messages that the server sends in a round: what is counted is divided by this."""
-        return self.sent * (self.connections if self.fan_out else 1)
+        return self.sent * (self.connections if self.fan_out else 1)  # of handshakes: clients that came
 
 
 class Client:
@@ -224,17 +227,41 @@ async def run(load: Load, rounds: int, on_round: Callable[[int], None], handler:
         host="127.0.0.1", port=0, on_message=on_message, on_auth=lambda metadata: True, log_level="ERROR",
         on_auth_extract_user=lambda metadata: metadata["api_key"], ping_interval=0, enable_stats=True,
     )  # fmt: skip
+
+    def count_from_warm(done: int) -> None:
+        if done >= WARM_UP:
+            on_round(done - WARM_UP)
+
     async with WebSocketServer(config) as server:
-        clients = [Client(number, server.port, load.size) for number in range(load.connections)]
-        lockstep = Lockstep(load, clients, WARM_UP + rounds)
-        lockstep.on_round = lambda done: on_round(done - WARM_UP) if done >= WARM_UP else None
-        try:
-            for client in clients:
-                await client.shake_hands()
-            trio.lowlevel.add_instrument(lockstep)
-            with trio.fail_after(PATIENCE):
-                await trio.lowlevel.wait_readable(lockstep.over)
-        finally:
-            for client in clients:
-                client.close()
-            lockstep.close()
+        await (_connect if load.handshakes else _exchange)(server, load, WARM_UP + rounds, count_from_warm)
+
+
+async def _exchange(server: WebSocketServer, load: Load, rounds: int, on_round: Callable[[int], None]) -> None:
+    clients = [Client(number, server.port, load.size) for number in range(load.connections)]
+    lockstep = Lockstep(load, clients, rounds)
+    lockstep.on_round = on_round
+    try:
+        for client in clients:
+            await client.shake_hands()
+        trio.lowlevel.add_instrument(lockstep)
+        with trio.fail_after(PATIENCE):
+            await trio.lowlevel.wait_readable(lockstep.over)
+    finally:
+        for client in clients:
+            client.close()
+        lockstep.close()
+
+
+async def _connect(server: WebSocketServer, load: Load, rounds: int, on_round: Callable[[int], None]) -> None:
+    clients: list[Client] = []
+    try:
+        for number in range(rounds):
+            on_round(number)
+            for _ in range(load.connections):
+                clients.append(Client(len(clients), server.port, load.size))
+                await clients[-1].shake_hands()
+                await trio.testing.wait_all_tasks_blocked()  # the server has greeted it
+        on_round(rounds)
+    finally:
+        for client in clients:
+            client.close()
