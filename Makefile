@@ -47,7 +47,7 @@ bench-quick: $(STAMP) peers
 
 bench-scale: $(STAMP) peers
 	@$(BIN)/python -m pip install --quiet --group bench
-	@$(BIN)/python -m benchmarks.scale --json bench-scale.json --pictures docs/images
+	@$(BIN)/python -m benchmarks.scale --json bench-scale.json --pictures docs/images --write docs/benchmarks.md
 
 compliance: $(STAMP)
 	@$(BIN)/python tests/compliance/run.py

@@ -301,7 +301,11 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="make what is counted the new ceilings")
     parser.add_argument("--page", type=Path, help="the page to write the table into")
     parser.add_argument("--functions", choices=LOADS, help="list the functions that a message goes through")
-    parser.add_argument("--cpu", action="store_true", help="count the processor's instructions with valgrind, too")
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="count the processor's instructions with valgrind, too, those of the clients included",
+    )
     parser.add_argument("--bare", choices=LOADS, help="only run a load, counting nothing")
     parser.add_argument("--rounds", type=int, default=100, help="of --bare")
     arguments = parser.parse_args()

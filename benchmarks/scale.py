@@ -1,6 +1,7 @@
 """How the cost of a message grows with connections, size, fan-out and waiting handlers: curves, and their pictures.
 
-``python -m benchmarks.scale [--only CURVE] [--rounds 2] [--json FILE] [--pictures docs/images]``. ``--from FILE`` only draws.
+``python -m benchmarks.scale [--only CURVE] [--rounds 2] [--json FILE] [--pictures docs/images] [--write PAGE]``.
+``--from FILE`` only draws.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.measuring import allow_many_connections, head, make_certificate, measure
 from benchmarks.works import CURVES, SUBJECTS, Curve
 
@@ -90,6 +92,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the points go")
     parser.add_argument("--from", dest="source", type=Path, help="draw these points and measure nothing")
     parser.add_argument("--pictures", type=Path, help="the folder of the pictures")
+    parser.add_argument("--write", type=Path, help="the page to write date, machine and versions into")
     arguments = parser.parse_args()
     chosen = [curve for curve in CURVES if arguments.only in curve.name]
     results: dict[str, Any] = {}
@@ -107,6 +110,8 @@ def main() -> None:
     for curve in chosen:
         if arguments.pictures is not None and curve.name in results["curves"]:
             print(draw(curve, results["curves"][curve.name], arguments.pictures))
+    if arguments.write is not None:
+        report.write(arguments.write, "curves", report.circumstances(results))
 
 
 if __name__ == "__main__":
