@@ -8,13 +8,14 @@ STAMP := .venv/.made
 # when cancelled, too); ASYNC114 and ASYNC128 (they suspect every function that only passes its task_status on).
 FLAKE8_ASYNC := $(BIN)/flake8-async --enable ASYNC1 --disable ASYNC102,ASYNC109,ASYNC114,ASYNC120,ASYNC128
 
-.PHONY: test lint peers demo bench bench-quick compliance clean help
+.PHONY: test lint peers demo bench bench-quick bench-scale compliance clean help
 
 help:
 	@echo "make test         lint, then all tests (PYTEST_ARGS='-k text -x' passes options on)"
 	@echo "make lint         ruff, mypy, import contracts, flake8-async"
 	@echo "make demo         a server and two clients exchange messages"
-	@echo "make bench        CPU per message against maim_message and picows (bench-quick: one short round)"
+	@echo "make bench        CPU per message against other servers, 10 minutes (bench-quick: one short round, 2 minutes)"
+	@echo "make bench-scale  how the cost of a message grows, with pictures"
 	@echo "make compliance   the Autobahn WebSocket suite against server and client"
 	@echo "make clean        remove .venv, .peers and caches"
 
@@ -37,11 +38,16 @@ demo: $(STAMP)
 
 bench: $(STAMP) peers
 	@$(BIN)/python -m pip install --quiet --group bench
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks.run --json bench.json
+	@$(BIN)/python -m benchmarks.startup
 
 bench-quick: $(STAMP) peers
 	@$(BIN)/python -m pip install --quiet --group bench
-	@$(BIN)/python benchmarks/run.py --quick
+	@$(BIN)/python -m benchmarks.run --quick
+
+bench-scale: $(STAMP) peers
+	@$(BIN)/python -m pip install --quiet --group bench
+	@$(BIN)/python -m benchmarks.scale --json bench-scale.json --pictures docs/images --write docs/benchmarks.md
 
 compliance: $(STAMP)
 	@$(BIN)/python tests/compliance/run.py

@@ -1,7 +1,8 @@
 """The load generator: many WebSocket clients that speak the wire protocol, in a process and on a core of their own.
 
 It is built on picows and uvloop, so that it is not the bottleneck: it can make several times the load that the fastest
-subject takes. `run.py` starts it; it prints one line of JSON.
+subject takes. `measuring.py` starts it; it prints one line of JSON. The work `clients` turns it round: it is the server
+then, and the subject a program full of clients, whose process id is read from standard input.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import ssl
+import sys
 import time
 import uuid
 from typing import Any
@@ -20,6 +23,15 @@ import uvloop
 
 WARM_UP = 0.7
 """Seconds of load before the measuring begins."""
+SETTLING = 0.3
+"""Seconds between the last handshake and the first message."""
+PER_ADDRESS = 5000
+"""Connections from one source address: more would use up its ports, together with those of the run before."""
+FEWEST = 20
+"""Messages that a rate is made of."""
+PATIENCE = 20.0
+"""Seconds until fewer must do."""
+MAX_FRAME = 64 * 1024 * 1024
 
 _BODY = (
     b'","type":"sys_std","meta":{"sender_user":"%(key)s","platform":"qq","timestamp":1703123456.789},'
@@ -110,7 +122,7 @@ async def connect(arguments: argparse.Namespace, count: int, *, again: bool) -> 
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     scheme = "wss" if arguments.tls else "ws"
 
-    async def one(peer: Peer) -> None:
+    async def one(number: int, peer: Peer) -> None:
         headers = {"x-apikey": peer.key.decode(), "x-platform": "qq", "x-uuid": peer.uuid}
         async with gate:
             await picows.ws_connect(
@@ -118,52 +130,82 @@ async def connect(arguments: argparse.Namespace, count: int, *, again: bool) -> 
                 f"{scheme}://127.0.0.1:{arguments.port}/ws",
                 extra_headers=headers,
                 ssl_context=context,
-                max_frame_size=64 * 1024 * 1024,
+                max_frame_size=MAX_FRAME,
+                websocket_handshake_timeout=60,
+                local_addr=(f"127.0.0.{1 + number // PER_ADDRESS}", 0),
             )
 
-    await asyncio.gather(*map(one, peers))
+    await asyncio.gather(*(one(number, peer) for number, peer in enumerate(peers)))
     return peers
+
+
+async def rate_of(peers: list[Peer], seconds: float, subject: Subject) -> dict[str, float]:
+    """What the subject uses for one message that `peers` receive, while they keep it busy."""
+    await asyncio.sleep(WARM_UP)
+    began = time.perf_counter()
+    while not all(peer.received for peer in peers) and time.perf_counter() - began < PATIENCE:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    count, cpu, began = sum(peer.received for peer in peers), subject.cpu(), time.perf_counter()
+    own = time.process_time()
+    await asyncio.sleep(seconds)
+    few = count + max(FEWEST, 2 * len(peers))  # many peers come in waves
+    while sum(peer.received for peer in peers) < few and time.perf_counter() - began < PATIENCE:  # noqa: ASYNC110
+        await asyncio.sleep(seconds)  # very large messages, or a very slow subject
+    count, cpu = sum(peer.received for peer in peers) - count, subject.cpu() - cpu
+    took = time.perf_counter() - began
+    own = time.process_time() - own
+    if not count:
+        raise SystemExit("nothing came back while it was measured")
+    return {"us": cpu / count * 1e6, "per_second": count / took, "cpu": cpu / took, "generator": own / took}
 
 
 async def echo(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
     """Each peer keeps `outstanding` messages under way; what comes back is its own."""
     peers = await connect(arguments, arguments.connections, again=True)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(SETTLING)
     for peer in peers:
         for _ in range(arguments.outstanding):
             peer.send()
-    await asyncio.sleep(WARM_UP)
-    count, cpu, began = sum(peer.received for peer in peers), subject.cpu(), time.perf_counter()
-    own = time.process_time()
-    await asyncio.sleep(arguments.seconds)
-    count, cpu = sum(peer.received for peer in peers) - count, subject.cpu() - cpu
-    took = time.perf_counter() - began
-    own = time.process_time() - own
-    return {"us": cpu / count * 1e6, "per_second": count / took, "cpu": cpu / took, "generator": own / took}
+    return await rate_of(peers, arguments.seconds, subject)
 
 
 async def fanout(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
     """One peer sends, the subject forwards to all; the unit is one delivery."""
     peers = await connect(arguments, arguments.connections, again=False)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(SETTLING)
     sender = peers[0]
     sender.again = True
     for _ in range(arguments.outstanding):
         sender.send()
-    await asyncio.sleep(WARM_UP)
-    count, cpu, began = sum(peer.received for peer in peers), subject.cpu(), time.perf_counter()
-    own = time.process_time()
-    await asyncio.sleep(arguments.seconds)
-    count, cpu = sum(peer.received for peer in peers) - count, subject.cpu() - cpu
-    took = time.perf_counter() - began
-    own = time.process_time() - own
-    return {"us": cpu / count * 1e6, "per_second": count / took, "cpu": cpu / took, "generator": own / took}
+    return await rate_of(peers, arguments.seconds, subject)
+
+
+async def clients(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
+    """The subject's clients answer every message; each has `outstanding` under way to it."""
+    peers: list[Peer] = []
+
+    def accept(_request: Any) -> Peer:
+        peers.append(Peer(len(peers), arguments.size, again=True))
+        return peers[-1]
+
+    server = await picows.ws_create_server(accept, "127.0.0.1", arguments.port, max_frame_size=MAX_FRAME)
+    subject.pid = int(await asyncio.to_thread(sys.stdin.readline))
+    async with asyncio.timeout(60):
+        while len([peer for peer in peers if peer.transport]) < arguments.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(SETTLING + 0.7)  # a client may wait half a second for an early close
+    for peer in peers:
+        for _ in range(arguments.outstanding):
+            peer.send()
+    result = await rate_of(peers, arguments.seconds, subject)
+    server.close()
+    return result
 
 
 async def latency(arguments: argparse.Namespace, _subject: Subject) -> dict[str, float]:
     """Round trips at a fixed rate of messages, in milliseconds."""
     peers = await connect(arguments, arguments.connections, again=False)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(SETTLING)
     began, sent = time.perf_counter(), 0
     while (now := time.perf_counter() - began) < arguments.seconds:
         while sent < now * arguments.rate:
@@ -189,18 +231,18 @@ async def idle(arguments: argparse.Namespace, subject: Subject) -> dict[str, flo
         "connects_per_second": arguments.connections / took,
         "connect_us": cpu / arguments.connections * 1e6,
         "kib": held / arguments.connections / 1024,
-        "idle_cpu": cpu_idle,
+        "idle_percent": cpu_idle * 100,
     }
 
 
-WORKS = {"echo": echo, "fanout": fanout, "latency": latency, "idle": idle}
+WORKS = {"echo": echo, "fanout": fanout, "latency": latency, "idle": idle, "clients": clients}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", choices=WORKS)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--pid", type=int, required=True)
+    parser.add_argument("--pid", type=int, default=0, help="of the subject")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--outstanding", type=int, default=8)
     parser.add_argument("--size", type=int, default=60, help="bytes of text in a message")
@@ -211,6 +253,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     result = uvloop.run(WORKS[arguments.work](arguments, Subject(arguments.pid)))
     print(json.dumps(result), flush=True)
     os._exit(0)  # without saying goodbye to thousands of connections

@@ -384,6 +384,9 @@ def check_command(words: list[str]) -> None:
             build_parser().parse_args(arguments)
         case ["python", "-m", "http.server", *_]:
             assert (ROOT / "examples" / "browser" / "index.html").is_file()
+        case ["python", "-m", module, *arguments] if module.startswith("benchmarks."):
+            source = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+            assert all(f'"{word}"' in source for word in arguments if word.startswith("--"))
         case ["python", path, *_]:
             assert (ROOT / path).is_file()
         case _:

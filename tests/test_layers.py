@@ -67,5 +67,17 @@ def test_the_messages_alone_load_neither_trio_nor_the_network_layer():
     assert not {name for name in loaded if name.startswith(("maim_trio._", "maim_trio.server", "maim_trio.client"))}
 
 
+def test_a_client_is_imported_without_what_only_a_connection_or_a_durable_outbox_needs():
+    loaded = modules_loaded_by("import maim_trio.client")
+    assert "trio" in loaded
+    slow = {"trio_websocket", "wsproto", "h11", "sqlite3", "tomllib", "asyncio", "http.client", "concurrent.futures"}
+    assert not loaded & slow
+
+
+def test_a_server_is_imported_without_what_only_a_connection_or_a_durable_outbox_needs():
+    loaded = modules_loaded_by("import maim_trio.server")
+    assert not loaded & {"trio_websocket", "wsproto", "h11", "sqlite3", "tomllib", "asyncio"}
+
+
 def test_the_root_alone_loads_nothing_of_ours_but_itself():
     assert {name for name in modules_loaded_by("import maim_trio") if name.startswith("maim_trio")} == {"maim_trio"}

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
+import logging
 from typing import Any
 
 import trio
 
 from maim_trio.message import APIMessageBase
 from maim_trio.server import WebSocketServer, create_server_config
+
+parser = argparse.ArgumentParser()
+parser.add_argument("work")
+parser.add_argument("port", type=int)
+parser.add_argument("tls", nargs="*", help="certificate and key")
+parser.add_argument("--log", help="write the log to this file, at the default level")
+parser.add_argument("--outbox", help="keep a durable outbox in this file")
+arguments = parser.parse_args()
 
 
 async def on_auth(metadata: dict[str, Any]) -> bool:
@@ -27,15 +36,24 @@ async def fanout(message: APIMessageBase, metadata: dict[str, Any]) -> None:
     await server.broadcast_message(message)
 
 
-work, port, *tls = sys.argv[1:]
-options: dict[str, Any] = {"ssl_enabled": True, "ssl_certfile": tls[0], "ssl_keyfile": tls[1]} if tls else {}
+async def wait(message: APIMessageBase, metadata: dict[str, Any]) -> None:
+    await trio.sleep(0.1)
+    await server.send_message(message)
+
+
+if arguments.log:
+    logging.basicConfig(filename=arguments.log, level=logging.INFO)
+options: dict[str, Any] = {}
+if arguments.tls:
+    options |= {"ssl_enabled": True, "ssl_certfile": arguments.tls[0], "ssl_keyfile": arguments.tls[1]}
 server = WebSocketServer(
     create_server_config(
         host="127.0.0.1",
-        port=int(port),
+        port=arguments.port,
         on_auth=on_auth,
         on_auth_extract_user=on_auth_extract_user,
-        on_message=fanout if work == "fanout" else echo,
+        on_message={"echo": echo, "fanout": fanout, "wait": wait}[arguments.work],
+        outbox_path=arguments.outbox,
         **options,
     )
 )

@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import math
 import os
-import tomllib
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -131,6 +130,8 @@ class Checked:
 
         Raises ConfigError that names file, key and expected type. Callbacks are assigned in the program afterwards.
         """
+        import tomllib  # for those who keep their configuration in files
+
         try:
             with open(path, "rb") as file:
                 values = tomllib.load(file)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from maim_trio._delivery.outbox import Entry
-from maim_trio._runtime.durable import DurableOutbox
-from maim_trio._runtime.outbox_file import OutboxFile
 from maim_trio._runtime.service import Service
 from maim_trio._runtime.undelivered import is_object
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
     from maim_trio._runtime.courier import Courier
     from maim_trio._runtime.log import Log
-    from maim_trio._runtime.outbox_file import Row
+    from maim_trio._runtime.outbox_file import OutboxFile, Row
     from maim_trio._runtime.requests import Requests
     from maim_trio._runtime.session import Session
 
@@ -49,6 +47,9 @@ class Keeping(Service):
         path = self.config.outbox_path
         if path is None:
             return None
+        from maim_trio._runtime.durable import DurableOutbox  # SQLite, for those who want it
+        from maim_trio._runtime.outbox_file import OutboxFile
+
         file = await trio.to_thread.run_sync(OutboxFile, path)
         self.courier.store = DurableOutbox(file, self.log)
         links.start_soon(self.courier.store.run, name="durable outbox")

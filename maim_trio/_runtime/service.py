@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from maim_trio._runtime.lifecycle import LifeCycle
+from maim_trio._transport.handshake import load_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +49,7 @@ class Service(LifeCycle):
         self._shutdown_deadline = math.inf
         self._admission = trio.CancelScope()
         self._shield = trio.CancelScope(shield=True)
+        load_library()
 
     def _handlers_opened(self, nursery: trio.Nursery) -> None:
         """The nursery for user code is open."""

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import trio
-import trio_websocket
 
 from . import exchange, heads
 from .heads import Accept, BadHead, Refuse, Request
@@ -20,10 +19,12 @@ from .link import Link
 from .pipe import LOST, Pipe, peer_of
 
 if TYPE_CHECKING:
+    import trio_websocket
+
     from .flusher import Flusher
     from .limits import Limits
 
-__all__ = ["Accept", "HandshakeFailed", "Refuse", "Request", "accept_link", "open_link"]
+__all__ = ["Accept", "HandshakeFailed", "Refuse", "Request", "accept_link", "load_library", "open_link"]
 
 Decide = Callable[[Request], Awaitable[Accept | Refuse]]
 Report = Callable[[str], None]
@@ -32,6 +33,14 @@ _INTERNAL_ERROR = Refuse(500, {"error": "internal error", "code": "internal_erro
 _NO_UPGRADE = Refuse(
     426, {"error": "a WebSocket is needed here", "code": "upgrade_required"}, [(b"Upgrade", b"websocket")]
 )
+
+
+def load_library() -> None:
+    """Loads trio-websocket now, so that the first handshake need not wait for it.
+
+    With what it imports it takes as long to load as all of this package, and importing a client must be quick.
+    """
+    import trio_websocket  # noqa: F401
 
 
 class HandshakeFailed(Exception):
@@ -196,6 +205,8 @@ async def _propose(tap: _Tap, head: bytes, request: Request) -> trio_websocket.W
     Its reader is needed for that only and is cancelled then. It raises whatever a bad header makes its libraries raise,
     and would never return from a request that it has refused.
     """
+    import trio_websocket
+
     heads.check_upgrade(request)
     proposal: trio_websocket.WebSocketRequest | None = None
     reason = "malformed WebSocket handshake"
@@ -275,6 +286,8 @@ class _Dialogue:
         self._failure: HandshakeFailed | None = None
 
     async def perform(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        import trio_websocket
+
         opened = False
         tap = cast("trio.SocketStream", self._tap)  # typed too narrowly: any stream will do
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.utils import mktime_tz, parsedate_tz
 from typing import Final
 
 from maim_trio._wire.text import one_line
@@ -142,6 +141,8 @@ def parse_retry_after(value: str | None, now: float) -> float:
     if text.isascii() and text.isdigit():
         # Longer digit strings are beyond the limit anyway, and int() refuses the longest.
         return min(float(text[:9]), MAX_RETRY_AFTER)
+    from email.utils import mktime_tz, parsedate_tz  # rarely needed, and slow to load
+
     try:
         date = parsedate_tz(text[:64])
         seconds = mktime_tz(date) - now if date is not None else 0.0

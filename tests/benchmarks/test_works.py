@@ -1,0 +1,87 @@
+"""What is to be measured fits together, and one real measurement of each kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import run
+from benchmarks.measuring import HERE, command, environment, free_port, generator, machine, measure, wait_listening
+from benchmarks.works import BESIDE, CURVES, MAIN, SUBJECTS, WORKS
+
+
+def test_every_script_is_a_subject_and_every_subject_has_a_script():
+    scripts = {path.name for path in (HERE / "subjects").iterdir() if path.is_file()}
+    assert {subject.script for subject in SUBJECTS.values()} == scripts - {"by_hand.py"}
+
+
+def test_works_have_names_of_their_own():
+    assert len({work.name for work in WORKS}) == len(WORKS)
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
+def test_a_goal_is_about_a_number_and_subjects_that_are_measured(work):
+    assert {*work.subjects, *work.beside} <= SUBJECTS.keys()
+    for goal in work.goals:
+        assert goal.key in {number.key for number in work.numbers}
+        assert goal.of in work.subjects
+        assert goal.against is None or goal.against in work.subjects
+
+
+def test_a_work_that_is_not_timed_says_itself_how_long_it_takes():
+    for work in WORKS:
+        assert work.timed != ("--seconds" in generator(work, 1, 2.0)[: 2 + len(work.load)])
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=lambda curve: curve.name)
+def test_a_curve_grows_and_each_point_is_a_work_of_its_own(curve):
+    assert list(curve.values) == sorted(set(curve.values))
+    assert len({curve.work(value).load for value in curve.values}) == len(curve.values)
+    assert curve.subjects.keys() <= SUBJECTS.keys()
+
+
+def test_subjects_run_on_the_core_that_the_generator_leaves_alone():
+    assert command(SUBJECTS["ours"], "echo", "1")[:3] == ["taskset", "-c", "0"]
+    assert "--core 1" in " ".join(generator(WORKS[0], 1, 2.0))
+
+
+def test_only_our_own_subjects_see_our_package():
+    assert environment(SUBJECTS["ours"])["PYTHONPATH"] == str(HERE.parent)
+    assert environment(SUBJECTS["peer"])["PYTHONPATH"] == ""
+
+
+def test_the_machine_is_described():
+    assert set(machine()) == {"processor", "cores", "memory", "system"}
+    assert all(machine().values())
+
+
+def test_waiting_for_a_subject_that_has_ended_ends_the_benchmark():
+    def check():
+        raise SystemExit("a subject ended")
+
+    with pytest.raises(SystemExit, match="ended"):
+        wait_listening(free_port(), check)
+
+
+def test_rounds_are_interleaved_and_what_stands_beside_is_measured_once(monkeypatch):
+    measured = []
+    monkeypatch.setattr(run, "measure", lambda subject, *_: measured.append(subject) or {"us": 1.0})
+    work = next(work for work in WORKS if work.beside == BESIDE and work.subjects == MAIN)
+    results = run.run(work, 2, 1.0, [], beside=True)
+    assert measured == [*MAIN, *BESIDE, *MAIN]
+    assert [len(rounds) for rounds in results["results"].values()] == [2] * len(MAIN) + [1] * len(BESIDE)
+
+
+def test_a_work_has_no_more_rounds_than_it_wants(monkeypatch):
+    monkeypatch.setattr(run, "measure", lambda *_: {"idle_percent": 0.0})
+    work = next(work for work in WORKS if work.most_rounds == 1)
+    assert [len(rounds) for rounds in run.run(work, 5, 1.0, [], beside=False)["results"].values()] == [1, 1]
+
+
+def test_a_server_and_a_client_are_measured():
+    pytest.importorskip("picows", reason="the dependency group `bench` is not installed")
+    echo = next(work for work in WORKS if "ours" in work.subjects)
+    clients = next(work for work in WORKS if "our client" in work.subjects)
+    for name, work in (("ours", echo), ("our client", clients)):
+        numbers = measure(name, work, 0.2, [])
+        assert numbers["per_second"] > 0
+        assert {number.key for number in work.numbers} <= numbers.keys()
