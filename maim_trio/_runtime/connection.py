@@ -106,7 +106,7 @@ class Connection:
         self.metadata = metadata
         self.started_at = trio.current_time()
         self.ready = False  # messages may be sent
-        self._acks = AckWriter(session.uuid, by_client=link.client)
+        self._acks = AckWriter(endpoint.ack_ids, session.uuid, by_client=link.client)
         self._unix_time = time.time()  # when it was read last
         self.read_at = self.started_at  # the same by trio's clock
         self._endpoint = endpoint
@@ -177,7 +177,7 @@ class Connection:
     # -- sending
 
     def acknowledge(self, msg_id: str) -> None:
-        self.answer(self._acks.write(self._endpoint.ack_ids.next(), msg_id, self._unix_time))
+        self.answer(self._acks.write(msg_id, self._unix_time))
 
     def answer(self, payload: bytes) -> None:
         """Sends what the protocol owes the peer. One that makes us answer but does not read is cut off."""

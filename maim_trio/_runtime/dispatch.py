@@ -40,7 +40,7 @@ class Delivery(Protocol):
 D = TypeVar("D", bound=Delivery)
 
 BURST = 64
-"""Invocations that a task runs in a row without a checkpoint."""
+"""Invocations that a task runs in a row, while others wait for their turn."""
 
 
 class Lane(Generic[D]):
@@ -201,10 +201,12 @@ class Dispatcher(Generic[D]):
         self._nursery.start_soon(self._work, name="handler")
 
     async def _work(self) -> None:
-        """Runs handlers, one after the other, until there is nothing left to do."""
+        """Runs handlers, one after the other, until there is nothing left to do or others should have their turn."""
         self._coming -= 1
-        task, ready, left = trio.lowlevel.current_task(), self._ready, self._burst
-        while ready:
+        task, ready = trio.lowlevel.current_task(), self._ready
+        for _ in range(self._burst):
+            if not ready:
+                break
             delivery, lane = ready.popleft(), self._ready_lanes.popleft()
             lane.ready -= 1
             if ready:
@@ -219,10 +221,6 @@ class Dispatcher(Generic[D]):
                 self._finished(lane)
             if self._context_was_changed():
                 break  # what it has set is nobody else's: the next one begins in a fresh task
-            left -= 1
-            if not left:
-                left = self._burst
-                await trio.lowlevel.cancel_shielded_checkpoint()
         self._call()
 
     def _context_was_changed(self) -> bool:

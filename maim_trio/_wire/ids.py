@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import count
 from typing import Final
 
-__all__ = ["AckIds", "new_msg_id"]
+__all__ = ["COUNTER_MASK", "AckIds", "new_msg_id"]
 
 _COUNTER_BITS: Final = 48
-_COUNTER_MASK: Final = (1 << _COUNTER_BITS) - 1
+COUNTER_MASK: Final = (1 << _COUNTER_BITS) - 1
+"""The bits of the counter that an id has room for."""
 
 
 def new_msg_id(prefix: str, random_hex12: str, unix_seconds: float) -> str:
@@ -23,15 +24,15 @@ class AckIds:
     other 48. Nobody acks an ack or compares its id, so that they can be guessed does no harm.
     """
 
-    __slots__ = ("_counter", "_prefix")
+    __slots__ = ("counter", "prefix")
 
     def __init__(self, random: int) -> None:
-        self._counter = count(random & _COUNTER_MASK)
+        self.counter = count(random & COUNTER_MASK)
         head = f"{(random >> _COUNTER_BITS) & ((1 << 74) - 1):019x}"
         # 74 bits are 18 and a half digits: the half one, 0 to 3, becomes the variant, 8 to b.
         variant = "89ab"[int(head[0], 16)]
-        self._prefix = f"{head[1:9]}-{head[9:13]}-4{head[13:16]}-{variant}{head[16:19]}-"
+        self.prefix = f"{head[1:9]}-{head[9:13]}-4{head[13:16]}-{variant}{head[16:19]}-"
 
     def next(self) -> str:
-        """The next id."""
-        return f"{self._prefix}{next(self._counter) & _COUNTER_MASK:012x}"
+        """The next id: `prefix` and the next 12 digits of `counter`."""
+        return f"{self.prefix}{next(self.counter) & COUNTER_MASK:012x}"

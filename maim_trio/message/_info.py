@@ -113,10 +113,10 @@ class InfoBase(Model, gc=False):
 
     def _missing(self) -> str | None:
         group, user = self.group_info, self.user_info
-        if group is not None and (field := group._missing()) is not None:
-            return f"group_info.{field}"
-        if user is not None and (field := user._missing()) is not None:
-            return f"user_info.{field}"
+        if group is not None and (group.platform is None or group.group_id is None):
+            return f"group_info.{group._missing()}"
+        if user is not None and (user.platform is None or user.user_id is None):
+            return f"user_info.{user._missing()}"
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -175,6 +176,99 @@ class TestSlots:
         office.post(box, "c")
         await office.let_go()
         assert len(told) == 1
+
+
+class TestTasks:
+    """Invocations that do not wait share a task, and do not notice."""
+
+    async def test_handlers_that_do_not_wait_cost_one_task_together(self, nursery: trio.Nursery) -> None:
+        tasks: list[Any] = []
+
+        async def handle(letter: Letter) -> None:
+            tasks.append((trio.lowlevel.current_task(), trio.lowlevel.current_task().name))
+
+        dispatcher: Dispatcher[Letter] = Dispatcher(nursery, handle, slots=100, slots_per_lane=100)
+        box = lane()
+        for number in range(50):
+            box.put(Letter(str(number)))
+            dispatcher.offer(box)
+        await dispatcher.wait_idle()
+        assert [name for _, name in tasks] == [str(number) for number in range(50)]
+        assert len({task for task, _ in tasks}) == 1
+
+    async def test_one_that_waits_holds_nobody_up(self, nursery: trio.Nursery) -> None:
+        office = Office(nursery)
+        office.post(lane(), *(str(number) for number in range(100)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(office.begun, key=int) == [str(number) for number in range(100)]
+        assert len(nursery.child_tasks) == 100
+
+    async def test_many_that_wait_are_begun_within_a_few_ticks(self, nursery: trio.Nursery) -> None:
+        office = Office(nursery, slots=1000)
+        for number in range(500):
+            office.post(lane(), str(number))
+        ticks = 0
+        while len(office.begun) < 500:
+            await trio.lowlevel.checkpoint()
+            ticks += 1
+        assert ticks < 40  # 500, if each were begun by the one before
+
+    async def test_context_variables_that_one_sets_are_not_seen_by_the_next(self, nursery: trio.Nursery) -> None:
+        outer, inner = ContextVar("outer", default="unset"), ContextVar("inner", default="unset")
+        outer.set("of the server")
+        seen: list[tuple[str, str]] = []
+
+        async def handle(letter: Letter) -> None:
+            seen.append((outer.get(), inner.get()))
+            if int(letter.name) % 2:
+                outer.set(letter.name)
+            else:
+                inner.set(letter.name)
+
+        dispatcher: Dispatcher[Letter] = Dispatcher(nursery, handle, slots=3, slots_per_lane=3)
+        outer.set("of whoever brings a message")
+        box = lane()
+        for number in range(20):
+            box.put(Letter(str(number)))
+            dispatcher.offer(box)
+        await dispatcher.wait_idle()
+        assert seen == [("of the server", "unset")] * 20
+
+    async def test_others_get_their_turn_between_bursts(self, nursery: trio.Nursery) -> None:
+        turns: list[str] = []
+
+        async def handle(letter: Letter) -> None:
+            turns.append("handler")
+
+        async def other() -> None:
+            while True:
+                turns.append("other")
+                await trio.lowlevel.checkpoint()
+
+        dispatcher: Dispatcher[Letter] = Dispatcher(nursery, handle, slots=100, slots_per_lane=100, burst=5)
+        box = lane()
+        nursery.start_soon(other)
+        for number in range(50):
+            box.put(Letter(str(number)))
+            dispatcher.offer(box)
+        await dispatcher.wait_idle()
+        assert max(len(run) for run in "".join(turn[0] for turn in turns).split("o")) <= 5
+
+    async def test_a_message_skips_the_inbox_only_when_nothing_is_before_it(self, nursery: trio.Nursery) -> None:
+        office, box = Office(nursery, slots=2, slots_per_lane=2), lane()
+        first, second, third = Letter("1"), Letter("2"), Letter("3")
+        assert office.dispatcher.begin(box, first)
+        assert office.dispatcher.begin(box, second)
+        assert (first.acked, second.acked) == (True, True)
+        assert not office.dispatcher.begin(box, third)
+        assert not third.acked
+        office.post(box, "4")
+        await office.let_go()
+        assert not office.dispatcher.begin(box, third)
+        await office.let_go(2)
+        assert office.begun == ["1", "2", "4"]
+        office.dispatcher.close()
+        assert not office.dispatcher.begin(box, third)
 
 
 class TestEnding:

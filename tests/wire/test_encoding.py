@@ -13,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maim_trio._wire.encoding import custom_type, encode_ack, encode_custom, encode_error, encode_standard
+from maim_trio._wire.encoding import (
+    AckWriter,
+    Meta,
+    custom_type,
+    encode_ack,
+    encode_custom,
+    encode_error,
+    encode_standard,
+)
+from maim_trio._wire.ids import AckIds
 from maim_trio.errors import InvalidMessage
 from maim_trio.message import APIMessageBase, BaseMessageInfo, MessageDim, Seg, SenderInfo, UserInfo
 from tests.wire.frames import MSG_ID, json_objects, payload
@@ -262,6 +271,47 @@ def test_ids_of_any_text_are_escaped_in_acks(connection_uuid: str, acked: str):
 def test_an_ack_of_a_lone_surrogate_is_refused():
     with pytest.raises(InvalidMessage):
         encode_ack(msg_id="a", connection_uuid="c", acked_msg_id="\ud800", now=1.0)
+
+
+@given(st.text(), st.text(), st.booleans(), st.integers(0, 2**122 - 1))
+def test_the_acks_of_a_connection_are_the_same_with_ids_of_their_own(
+    connection_uuid: str, acked: str, by_client: bool, random: int
+):
+    writer, ids = AckWriter(AckIds(random), connection_uuid, by_client=by_client), AckIds(random)
+    for now in (1.0, 1703123456.789, 1.7976931348623157e308):
+        expected = encode_ack(
+            msg_id=ids.next(), connection_uuid=connection_uuid, acked_msg_id=acked, now=now, by_client=by_client
+        )
+        assert writer.write(acked, now) == expected
+
+
+def test_the_acks_of_all_connections_count_together():
+    ids = AckIds(2**48 - 2)
+    writers = [AckWriter(ids, "c-1"), AckWriter(ids, "c-2")]
+    written = {strictly(writer.write("m", 1.0))["msg_id"] for writer in writers * 20}
+    assert len(written) == 40
+    assert all(str(uuid.UUID(found)) == found for found in written)
+
+
+def test_a_connection_refuses_to_ack_a_lone_surrogate():
+    with pytest.raises(InvalidMessage):
+        AckWriter(AckIds(1), "c").write("\ud800", 1.0)
+
+
+def test_our_own_meta_is_written_like_any_other():
+    meta = Meta(sender_user="server", target_user="u1", platform="qq", timestamp=1703123456.789)
+    assert encode_standard(message(), msg_id=MSG_ID, meta=meta) == encode_standard(message(), msg_id=MSG_ID, meta=META)
+    bare = Meta(sender_user="server", timestamp=1.0)
+    assert strictly(encode_standard(message(), msg_id=MSG_ID, meta=bare))["meta"] == {
+        "sender_user": "server",
+        "timestamp": 1.0,
+    }
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfff"])
+def test_our_own_meta_with_a_lone_surrogate_is_refused_with_its_place(text: str):
+    with pytest.raises(InvalidMessage, match=r"\$\.meta\.target_user"):
+        encode_standard(message(), msg_id=MSG_ID, meta=Meta(sender_user="server", target_user=text, timestamp=1.0))
 
 
 def test_an_error_is_written_as_documented():
