@@ -105,6 +105,12 @@ class Sessions:
         self._detached[session.uuid] = session
         self._waiting_for.setdefault((session.user_id, session.platform), {})[session.uuid] = session
 
+    def keep_until_idle(self, session: Session) -> None:
+        """Keeps a session that nobody will come back to while its messages are handled."""
+        session.ended = True
+        self._sessions[session.uuid] = session
+        self._forget_unused(session)
+
     def detached(self, uuid: str) -> Session | None:
         session = self._detached.get(uuid)
         return session if session is not None and session.outbox is not None else None

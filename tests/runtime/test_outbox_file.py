@@ -123,7 +123,7 @@ def test_another_version_is_refused(path: Path, file: OutboxFile) -> None:
     database = sqlite3.connect(path)
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     database.close()
-    with pytest.raises(ConfigError, match=r"another version \(2\)"):
+    with pytest.raises(ConfigError, match=r"another version \(3\)"):
         OutboxFile(path)
 
 
