@@ -181,7 +181,7 @@ class DurableInbox:
         self._log = log
         self._window = window
         self._marks: deque[tuple[float, int]] = deque()  # when, and the first id from then on
-        self._marked = 0
+        self._marked = self._floor = 0
 
     def delivery(self, connection: Source, envelope: Standard | Custom, frame: bytes, key: int) -> DurableDelivery:
         """A message that has just been received."""
@@ -216,7 +216,7 @@ class DurableInbox:
     def tidy(self, sessions: Iterable[Session]) -> None:
         """Forgets what is too old, and connections that no message refers to any more. `sessions`: all there are."""
         self._forget(time.time())
-        self._store.put(_Tidying(0, {session.origin for session in sessions}))
+        self._store.put(_Tidying(self._floor, {session.origin for session in sessions}))
 
     def restore(self, session: Session, left: Left) -> list[DurableDelivery]:
         """Takes over what an earlier process has received of this identity, and returns what waits for a handler."""
@@ -247,11 +247,11 @@ class DurableInbox:
     def _forget(self, now: float) -> None:
         marks, newest = self._marks, self._store.file.new_id()
         marks.append((now, newest))
-        self._marked, below = newest, 0
+        self._marked, floor = newest, self._floor
         while marks and (marks[0][0] < now - self._window or marks[0][1] < newest - MAX_REMEMBERED):
-            below = marks.popleft()[1]
-        if below:
-            self._store.put(_Tidying(below, None))
+            self._floor = marks.popleft()[1]
+        if self._floor > floor:
+            self._store.put(_Tidying(self._floor, None))
 
 
 def place(lane: Lane[Delivery], restored: Iterable[DurableDelivery]) -> None:

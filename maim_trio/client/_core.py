@@ -223,6 +223,7 @@ class ClientCore(Endpoint):
         await self._connector.pursue(links, self._limits)
 
     def _stop_begun(self) -> None:
+        self._stream_lane.stopped()
         self._connector.unwant("stopped", meant=True)
 
     async def _close_links(self) -> None:

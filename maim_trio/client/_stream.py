@@ -25,21 +25,27 @@ class StreamLane(HeldLane):
         super().__init__(max_messages, INBOX_BYTES)
         self._arrived = trio.Event()
         self._given: Delivery | None = None  # what the iterator has returned last
+        self._given_to: trio.lowlevel.Task | None = None
 
     def give(self) -> Delivery:
         """The oldest message, for the iterator."""
-        self._given = self.take()
+        self._given, self._given_to = self.take(), trio.lowlevel.current_task()
         return self._given
 
     async def settle(self) -> None:
         """What the iterator has returned last is done with. Returns when that is on disk, where there is a file."""
-        given, self._given = self._given, None
+        given, self._given, self._given_to = self._given, None, None
         if given is not None:
             await forget(given)
 
+    def stopped(self) -> None:
+        """The client begins to stop. If that is the doing of the task with the loop, it has left the loop."""
+        if self._given_to is trio.lowlevel.current_task():
+            self.left()
+
     def left(self) -> None:
         """The loop over the iterator was left. A cancelled one has not done with its message: it stays in the file."""
-        given, self._given = self._given, None
+        given, self._given, self._given_to = self._given, None, None
         if isinstance(given, DurableDelivery) and not _cancelled():
             given.forget_soon()
 
