@@ -173,7 +173,8 @@ class FaultProxy:
             return
         for start in range(0, len(data), PIECE):
             await sink.send_all(data[start : start + PIECE])
-            await trio.sleep(PIECE / self.rate)
+            if self.rate is not None:  # not taken back meanwhile
+                await trio.sleep(PIECE / self.rate)
 
 
 @asynccontextmanager
