@@ -145,7 +145,10 @@ class OutboxFile:
                 "SELECT r.id, c.uuid, c.user_id, c.platform, COALESCE(r.msg_id, ''), r.frame, r.at, 0.0 "
                 "FROM received r JOIN connections c ON c.id = r.connection WHERE r.frame IS NOT NULL ORDER BY r.id"
             )
-            return [Row(*row, None, True) for row in self._db.execute(query)]
+            return [
+                Row(number, uuid, user_id, platform, msg_id, frame, created, expires, None, incoming=True)
+                for number, uuid, user_id, platform, msg_id, frame, created, expires in self._db.execute(query)
+            ]
 
     def left(self, window: float) -> list[Left]:
         """What an earlier process has received: what waits for a handler, and what was seen in the last `window`
