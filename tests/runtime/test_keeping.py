@@ -71,8 +71,7 @@ class TestKeepingHouse:
             await peer.hear_acks(1)
             (session,) = server._all_sessions()
             for last, count in ((1900, 1), (2 * 2000 + 121, 0)):
-                while trio.current_time() < last:
-                    await trio.sleep(20)
+                await trio.sleep_until(last)
                 assert len(session.dedupe) == count
 
 
