@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KILLS = 100
+MOST_OPEN = 100
+"""Messages on their way to the process that is killed; it does not live long enough for more."""
 SENDER = Path(__file__).parent / "outbox_sender.py"
 
 
@@ -403,7 +405,9 @@ async def send_down(server: WebSocketServer, down: Tally) -> None:
         while not any((await server.send_message(message)).values()):  # noqa: ASYNC110 - it has not been there yet
             await trio.sleep(0.01)
         down.accepted.append(number)
-        await trio.sleep(0.03)
+        await trio.sleep(0.005)
+        while len(down.accepted) - len(down.handled) > MOST_OPEN:  # noqa: ASYNC110 - told by a pipe, when it was killed
+            await trio.sleep(0.01)
 
 
 async def run_until_killed(port: int, path: str, first: int, after: int, up: Tally, down: Tally) -> None:
