@@ -220,6 +220,12 @@ class TestAClient:
         config = create_client_config("ws://h/ws", "key", outbox_path=path, enable_message_cache=False)
         assert "enable_message_cache" in (config.problem() or "")
 
+    def test_nor_one_with_messages_that_no_file_can_hold(self, path: str) -> None:
+        config = create_client_config("ws://h/ws", "key", outbox_path=path, max_message_size=1 << 30)
+        assert "max_message_size" in (config.problem() or "")
+        config.max_message_size = 900_000_000
+        assert config.problem() is None
+
 
 def age_everything(path: str) -> None:
     database = sqlite3.connect(path)
