@@ -11,7 +11,6 @@ from maim_trio._runtime.hooks import Handler, two_arguments
 from maim_trio._runtime.log import LEVELS
 from maim_trio._wire.codec import custom_type
 
-
 MOST_IN_FILE = 900_000_000
 """Bytes of one message that a file can hold: SQLite takes rows of 1,000,000,000."""
 
