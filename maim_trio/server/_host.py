@@ -274,7 +274,7 @@ class Host(Endpoint):
         to_send: dict[tuple[str, str], list[Row]] = {}
         for row in await trio.to_thread.run_sync(partial(file.rows, dead=False)):
             to_send.setdefault((row.uuid, row.user_id), []).append(row)
-        remembered = [*received][-self.config.max_connections :]  # of the others only what waits for a handler
+        remembered = {*[*received][-self.config.max_connections :]}  # of the others only what waits for a handler
         for identity, left in received.items():
             if identity in to_send or left.waiting or (left.resumable and identity in remembered):
                 self._restore_identity(left, to_send.pop(identity, []))
