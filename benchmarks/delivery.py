@@ -350,9 +350,10 @@ def main() -> int:
 
 
 def broken(title: str, rows: tuple[Row, Row]) -> bool:
-    """Whether something was lost, repeated or reordered where nothing may be."""
-    promised = rows[:1] if "kill" in title else rows
-    return any(row.lost or row.duplicated or row.disordered for row in promised)
+    """Whether something was lost, reordered, or repeated more often than it may be: once per kill, towards the killed."""
+    up, down = rows
+    kills = int(title.split()[0]) if "kill" in title else 0
+    return any(row.lost or row.disordered for row in rows) or up.duplicated > 0 or down.duplicated > kills
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class _Pair:
         self.server = server
         self.dead = False  # half-open: nothing is forwarded any more, and nobody is told
         self.corrupt = False  # the next bytes towards the server get one wrong bit
+        self.overtakes = False  # another connection waits until the first bytes of this one are through
         self.close_after: int | None = None  # bytes towards the server until it is cut, in the middle of a frame
 
     def reset(self) -> None:
@@ -51,6 +52,8 @@ class FaultProxy:
         self._pairs: set[_Pair] = set()
         self._thawed = trio.Event()
         self._thawed.set()
+        self._overtaken: trio.Event | None = None
+        self._next_waits = False
 
     # -- faults
 
@@ -85,6 +88,15 @@ class FaultProxy:
         for pair in self._pairs:
             pair.close_after = count
 
+    def reorder(self) -> None:
+        """The next connection reaches the target only behind the one after it, or when `in_order` says so."""
+        self._next_waits = True
+
+    def in_order(self) -> None:
+        """Connections are forwarded as they come; one that waits goes on."""
+        self._next_waits = False
+        self._let_overtaken_go()
+
     # -- forwarding
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
@@ -98,12 +110,14 @@ class FaultProxy:
         if not self.accepting:
             await trio.aclose_forcefully(client)
             return
+        await self._wait_for_turn()
         try:
             server = await trio.open_tcp_stream("127.0.0.1", self.target)
         except OSError:
             await trio.aclose_forcefully(client)
             return
         pair = _Pair(client, server)
+        pair.overtakes = self._overtaken is not None
         self._pairs.add(pair)
         try:
             async with trio.open_nursery() as nursery:
@@ -114,6 +128,17 @@ class FaultProxy:
             for stream in (client, server):
                 stream.socket.close()  # at once: cancelled, an `aclose` of the first would keep us from the second
 
+    def _let_overtaken_go(self) -> None:
+        if self._overtaken is not None:
+            self._overtaken.set()
+            self._overtaken = None
+
+    async def _wait_for_turn(self) -> None:
+        if self._next_waits:
+            self._next_waits = False
+            overtaken = self._overtaken = trio.Event()
+            await overtaken.wait()
+
     async def _pump(self, pair: _Pair, source: trio.SocketStream, sink: trio.SocketStream, upwards: bool) -> None:
         try:
             while data := await source.receive_some(CHUNK):
@@ -123,6 +148,8 @@ class FaultProxy:
                 if pair.dead:
                     continue
                 await self._send(pair, sink, self._spoil(pair, data) if upwards else data)
+                if upwards and pair.overtakes:
+                    self._let_overtaken_go()
                 if upwards and pair.close_after is not None and pair.close_after <= 0:
                     pair.reset()
             if pair.dead:
@@ -146,7 +173,8 @@ class FaultProxy:
             return
         for start in range(0, len(data), PIECE):
             await sink.send_all(data[start : start + PIECE])
-            await trio.sleep(PIECE / self.rate)
+            if self.rate is not None:  # not taken back meanwhile
+                await trio.sleep(PIECE / self.rate)
 
 
 @asynccontextmanager

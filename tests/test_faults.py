@@ -165,3 +165,31 @@ async def test_new_connections_can_be_refused():
                 assert await refused.receive_some() == b""
         await stream.send_all(b"x")
         assert await receive(stream, 1) == b"x"
+
+
+async def test_a_connection_can_be_overtaken_by_the_next():
+    order: list[bytes] = []
+
+    async def note(stream: trio.SocketStream) -> None:
+        order.append(bytes(await stream.receive_some()))
+        await stream.send_all(b"x")
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, note, 0)
+        async with fault_proxy(listeners[0].socket.getsockname()[1]) as proxy:
+            proxy.reorder()
+            async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as first:
+                await first.send_all(b"first")
+                await hears_nothing(first)
+                async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as second:
+                    await second.send_all(b"second")
+                    await receive(second, 1)
+                    await receive(first, 1)
+            assert order == [b"second", b"first"]
+            proxy.reorder()
+            async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as alone:
+                await alone.send_all(b"alone")
+                await hears_nothing(alone)
+                proxy.in_order()
+                await receive(alone, 1)
+        nursery.cancel_scope.cancel()

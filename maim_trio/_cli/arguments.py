@@ -165,21 +165,23 @@ def _add_outbox(commands: Any) -> None:
     parser: Parser = commands.add_parser(
         "outbox",
         help="look after the file of a durable outbox",
-        description="Lists what is in the file of a durable outbox (outbox_path), sends again what was given up, or "
-        "deletes it. The program that uses the file has to be stopped.",
+        description="Lists what is in the file of a durable outbox (outbox_path): what is to be sent, what was given "
+        "up, and what was received and waits for a handler. Sends again what was given up, or deletes it. The program "
+        "that uses the file has to be stopped.",
         epilog=_OUTBOX_EPILOG,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     listing = actions.add_parser("list", help="one JSON line per message, oldest first")
     which = listing.add_mutually_exclusive_group()
     which.add_argument("--dead", action="store_const", const=True, help="only what was given up")
-    which.add_argument("--waiting", dest="dead", action="store_const", const=False, help="only what is to be sent")
+    waiting = "only what is to be sent or handled"
+    which.add_argument("--waiting", dest="dead", action="store_const", const=False, help=waiting)
     listing.add_argument("--envelope", action="store_true", help="with the whole envelope, which holds API keys")
     retry = actions.add_parser("retry", help="has messages that were given up sent again at the next start")
     retry.add_argument(
         "--ttl", type=_positive, default=86_400.0, metavar="S", help="for how many seconds they live (%(default)g)"
     )
-    drop = actions.add_parser("drop", help="deletes messages that were given up")
+    drop = actions.add_parser("drop", help="deletes messages that were given up, or, by their ids, received ones")
     for action in (listing, retry, drop):
         action.add_argument("file", metavar="FILE", help="the file that outbox_path names")
     for action in (retry, drop):

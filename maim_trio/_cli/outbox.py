@@ -28,12 +28,18 @@ def outbox(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     try:
         if arguments.action == "list":
-            return _print(_described(row, envelope=arguments.envelope) for row in file.rows(dead=arguments.dead))
+            return _print(_described(row, envelope=arguments.envelope) for row in _listed(file, dead=arguments.dead))
         return _change(file, arguments)
     except ConfigError as error:
         raise CommandError(str(error)) from None
     finally:
         file.close()
+
+
+def _listed(file: OutboxFile, *, dead: bool | None) -> list[Row]:
+    """Messages to be sent, and those that were received and wait for a handler, in the order they came in."""
+    incoming = [] if dead else file.incoming()
+    return sorted([*file.rows(dead=dead), *incoming], key=lambda row: row.id)
 
 
 def _change(file: OutboxFile, arguments: argparse.Namespace) -> int:
@@ -52,6 +58,7 @@ def _described(row: Row, *, envelope: bool) -> dict[str, Any]:
     found = _envelope(row)
     described: dict[str, Any] = {
         "id": row.id,
+        "direction": "incoming" if row.incoming else "outgoing",
         "state": "waiting" if row.dead is None else "dead",
         "reason": row.dead,
         "connection_uuid": row.uuid,
@@ -60,7 +67,7 @@ def _described(row: Row, *, envelope: bool) -> dict[str, Any]:
         "type": found.get("type"),
         "bytes": len(row.payload),
         "accepted": _moment(row.created),
-        "expires": _moment(row.expires),
+        "expires": None if row.incoming else _moment(row.expires),
     }
     return {**described, "envelope": found} if envelope else described
 

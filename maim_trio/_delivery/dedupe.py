@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-__all__ = ["MAX_ENTRIES", "WINDOW", "DedupeWindow", "frame_key"]
+__all__ = ["MAX_ENTRIES", "WINDOW", "DedupeWindow", "frame_key", "key_of"]
 
 WINDOW: Final = 600.0
 """Seconds a message is remembered at least: twice the default time that an identity waits for its client."""
@@ -21,6 +21,12 @@ def frame_key(msg_id: str, frame: bytes) -> int:
     a quarter of the memory of a tuple.
     """
     return hash((msg_id, len(frame), zlib.crc32(frame)))
+
+
+def key_of(msg_id: str, size: int, crc: int) -> int:
+    """The `frame_key` of a frame of `size` bytes with this CRC-32. It is another number in every process, so a file has
+    to keep the three it is made of."""
+    return hash((msg_id, size, crc))
 
 
 class DedupeWindow:

@@ -11,6 +11,9 @@ from maim_trio._runtime.hooks import Handler, two_arguments
 from maim_trio._runtime.log import LEVELS
 from maim_trio._wire.codec import custom_type
 
+MOST_IN_FILE = 900_000_000
+"""Bytes of one message that a file can hold: SQLite takes rows of 1,000,000,000."""
+
 
 def _handlers(value: Any) -> str | None:
     if isinstance(value, Mapping) and all(isinstance(name, str) and name.removeprefix("custom_") for name in value):
@@ -97,8 +100,11 @@ class CommonConfig(CallbackConfig):
     def problem(self) -> str | None:
         """One sentence about the first thing that keeps this configuration from being used, or None."""
         problem = super().problem()
-        if problem is None and self.outbox_path is not None and not self.enable_message_cache:
-            return "outbox_path needs enable_message_cache: without it no message is kept"
+        if problem is None and self.outbox_path is not None:
+            if not self.enable_message_cache:
+                return "outbox_path needs enable_message_cache: without it no message is kept"
+            if self.max_message_size > MOST_IN_FILE:
+                return f"outbox_path needs a max_message_size of at most {MOST_IN_FILE}: the file takes nothing larger"
         return problem
 
 

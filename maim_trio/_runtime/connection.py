@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -36,12 +36,23 @@ _VIOLATIONS = frozenset({close.PROTOCOL_ERROR, close.INVALID_DATA, close.TOO_BIG
 _UNCOUNTED = frozenset({"no_handler", "rate_limited"})  # a correct peer can cause these
 
 
+class Source(Protocol):
+    """Where a received message is from: a connection, or what the durable inbox knows of one."""
+
+    metadata: dict[str, Any]
+    session: Session
+
+    @property
+    def api_key(self) -> str:
+        """The key it was authenticated with."""
+
+
 class Delivery:
     """A received message on its way to a handler."""
 
     __slots__ = ("connection", "envelope", "key", "size")
 
-    def __init__(self, connection: Connection, envelope: Standard | Custom, size: int, key: int) -> None:
+    def __init__(self, connection: Source, envelope: Standard | Custom, size: int, key: int) -> None:
         self.connection = connection
         self.envelope = envelope
         self.size = size
@@ -252,6 +263,8 @@ class Connection:
                 self._say_bare()
             if endpoint.log.messages_wanted():
                 self._log_received(envelope, len(frame))
+            if endpoint.durable_inbox is not None:
+                return endpoint.durable_inbox.delivery(self, envelope, frame, key)
             return Delivery(self, envelope, len(frame), key)
         elif isinstance(envelope, PeerError):
             endpoint.stats.peer_errors += 1

@@ -2,7 +2,7 @@
 
 One task writes, in a thread, whatever has gathered since its last commit: many senders share one commit. A message is
 on disk before it is on the wire; its removal may be lost with the process, and then the message is sent again and
-recognised as a duplicate by the other side.
+recognised as a duplicate by the other side. What is received goes through the same task (`durable_inbox`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from maim_trio._runtime.changes import Change
 from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row, explain
 
 if TYPE_CHECKING:
@@ -30,22 +31,25 @@ if TYPE_CHECKING:
 BATCH: Final = 1000
 """Changes of one commit; more wait for the next."""
 RETRY_DELAY: Final = 1.0
-"""Seconds until removals are tried again after the disk refused them."""
+"""Seconds until what can wait is tried again after the disk refused it."""
 
 Stored = Callable[[bool], None]
 
 
 @dataclass(slots=True)
-class _Insertion:
+class _Insertion(Change):
     row: Row
     stored: Stored
 
     def join(self, batch: Batch) -> None:
         batch.rows.append(self.row)
 
+    def settle(self, stored: bool) -> None:
+        self.stored(stored)
+
 
 @dataclass(slots=True)
-class _Removal:
+class _Removal(Change):
     id: int
 
     def join(self, batch: Batch) -> None:
@@ -53,7 +57,7 @@ class _Removal:
 
 
 @dataclass(slots=True)
-class _Burial:
+class _Burial(Change):
     id: int
     reason: str
 
@@ -62,15 +66,12 @@ class _Burial:
 
 
 @dataclass(slots=True)
-class _Fact:
+class _Fact(Change):
     name: str
     value: str
 
     def join(self, batch: Batch) -> None:
         batch.facts.append((self.name, self.value))
-
-
-_Change = _Insertion | _Removal | _Burial | _Fact
 
 
 class DurableOutbox:
@@ -79,7 +80,7 @@ class DurableOutbox:
     def __init__(self, file: OutboxFile, log: Log) -> None:
         self.file = file
         self._log = log
-        self._changes: deque[_Change] = deque()  # bounded by what the outboxes hold
+        self._changes: deque[Change] = deque()  # bounded by what outboxes and inboxes hold
         self._news = trio.Event()
         self._ended = trio.Event()
         self._thread = trio.CapacityLimiter(1)  # of its own: user code may have taken all others
@@ -101,26 +102,29 @@ class DurableOutbox:
             created=now,
             expires=now + lifetime,
         )
-        self._put(_Insertion(row, stored))
+        self.put(_Insertion(row, stored))
 
     def remove(self, entry: Entry) -> None:
         """Forgets a message that is done."""
         if not entry.refused:
-            self._put(_Removal(entry.row))
+            self.put(_Removal(entry.row))
 
     def bury(self, entry: Entry, reason: str) -> None:
         """Keeps a message that was given up, for the operator."""
         if not entry.refused:
-            self._put(_Burial(entry.row, reason))
+            self.put(_Burial(entry.row, reason))
 
     def remember(self, name: str, value: str) -> None:
         """Writes a fact."""
-        self._put(_Fact(name, value))
+        self.put(_Fact(name, value))
 
-    def _put(self, change: _Change) -> None:
+    def put(self, change: Change) -> None:
+        """Has a change written with the next commit. Once the file is closed, nothing is written any more."""
         if not self._ended.is_set():
             self._changes.append(change)
             self._news.set()
+        else:
+            change.settle(False)
 
     async def run(self) -> None:
         """Writes until `close`. Each commit holds what has gathered during the one before."""
@@ -134,9 +138,10 @@ class DurableOutbox:
                         await self._news.wait()
             await trio.to_thread.run_sync(self.file.close, limiter=self._thread)
         finally:
-            if self._changes:  # cancelled: those who wait for these are told what became of them
-                self._settle(list(self._changes), self._try(self._changes))
             self._ended.set()
+            if self._changes:  # cancelled: those who wait for these are told what became of them
+                self._closing = True
+                self._settle(list(self._changes), self._try(self._changes))
             self.file.close()
 
     async def close(self) -> None:
@@ -151,15 +156,20 @@ class DurableOutbox:
         self._settle(batch, error)
         return error is None
 
-    def _settle(self, batch: list[_Change], error: sqlite3.Error | None) -> None:
+    def _settle(self, batch: list[Change], error: sqlite3.Error | None) -> None:
         for _ in batch:
             self._changes.popleft()
-        if error is not None and not self._closing:
-            self._changes.extend(change for change in batch if not isinstance(change, _Insertion))
+        settled = batch if error is None or self._closing else self._postpone(batch)
         self._tell(error)
-        for change in batch:
-            if isinstance(change, _Insertion):
-                change.stored(error is None)
+        for change in settled:
+            change.settle(error is None)
+
+    def _postpone(self, batch: list[Change]) -> list[Change]:
+        """The disk refuses. Returns what is refused with it: all that senders wait for. The rest is tried again."""
+        waiting = [*batch, *self._changes]
+        kept = [change for change in waiting if not isinstance(change, _Insertion)]
+        self._changes = deque(sorted(kept, key=lambda change: change.rank))
+        return [change for change in waiting if isinstance(change, _Insertion)]
 
     def _tell(self, error: sqlite3.Error | None) -> None:
         """One line when it begins to fail, one when it works again."""
@@ -169,7 +179,7 @@ class DurableOutbox:
             self._log.warning("outbox %s: messages are accepted again", str(self.file.path))
         self._failing = error is not None
 
-    def _try(self, changes: Iterable[_Change]) -> sqlite3.Error | None:
+    def _try(self, changes: Iterable[Change]) -> sqlite3.Error | None:
         batch = Batch()
         for change in changes:
             change.join(batch)

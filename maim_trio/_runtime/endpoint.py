@@ -14,6 +14,7 @@ import trio
 from maim_trio._runtime.config import HandlerTable
 from maim_trio._runtime.courier import Courier
 from maim_trio._runtime.dispatch import BURST, Dispatcher, Lane, task_tree
+from maim_trio._runtime.durable_inbox import forget
 from maim_trio._runtime.hooks import Handler, call, result_of, split_errors
 from maim_trio._runtime.keeping import Keeping
 from maim_trio._runtime.log import Log
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from maim_trio._runtime.config import CommonConfig
-    from maim_trio._runtime.connection import Connection, Delivery
+    from maim_trio._runtime.connection import Connection, Delivery, Source
     from maim_trio._runtime.session import Session
     from maim_trio._transport.link import Link
 
@@ -136,6 +137,12 @@ class Endpoint(Keeping):
         else:
             self.stats.custom_messages_processed += outcome.failure is None
             self._reply(delivery, outcome)
+
+    async def _handle_durably(self, delivery: Delivery) -> None:
+        """The same, and its slot is not given back before the end is on disk: so after the death of the process no more
+        is handled again than had a slot. Cancelled, it stays in the file."""
+        await self._handle(delivery)
+        await forget(delivery)
 
     async def _guarded(self, delivery: Delivery, handler: Handler, *args: Any) -> Outcome:
         """The fence around one handler: what it raises and its timeout are logged and counted."""
@@ -265,7 +272,7 @@ class Endpoint(Keeping):
             self._unhandled_said.add(kind)
             self.log.warning("%s arrive but nothing handles them: they are acked and dropped", kind)
 
-    def _metadata(self, connection: Connection, envelope: Standard | Custom) -> dict[str, Any]:
+    def _metadata(self, connection: Source, envelope: Standard | Custom) -> dict[str, Any]:
         meta = envelope.meta
         metadata = {
             **connection.metadata,
@@ -285,7 +292,7 @@ class Endpoint(Keeping):
         limit = 1 if self.config.handler_ordering == "per_connection" else None
         self._dispatcher = Dispatcher(
             nursery,
-            self._handle,
+            self._handle if self.config.outbox_path is None else self._handle_durably,
             slots=self.config.max_concurrent_handlers,
             slots_per_lane=limit or self.config.max_concurrent_handlers_per_connection,
             burst=BURST if self.config.debug_slow_step is None else 1,  # so that a slow step is one handler's
@@ -303,7 +310,7 @@ class Endpoint(Keeping):
                 if not self.courier.closed:  # cut short: nobody is called any more, but nothing is lost without a word
                     self._end_delivery("cancelled while it was stopping")
                     self.courier.undelivered.drop()
-                self.courier.store = None
+                self._leave_inboxes()
 
     def _links_opened(self, links: trio.Nursery) -> None:
         links.start_soon(self._tell_stats, name="stats")

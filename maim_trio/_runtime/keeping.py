@@ -1,4 +1,4 @@
-"""What a server or client keeps beyond its connections: outboxes and their time, the durable one, and how that ends."""
+"""What a server or client keeps beyond its connections: outboxes and their time, the file, and how that ends."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from maim_trio._delivery.dedupe import WINDOW
 from maim_trio._delivery.outbox import Entry
+from maim_trio._runtime.durable_inbox import HeldLane
 from maim_trio._runtime.service import Service
 from maim_trio._runtime.undelivered import is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from maim_trio._runtime.connection import Delivery
     from maim_trio._runtime.courier import Courier
+    from maim_trio._runtime.dispatch import Lane
+    from maim_trio._runtime.durable_inbox import DurableInbox
     from maim_trio._runtime.log import Log
     from maim_trio._runtime.outbox_file import OutboxFile, Row
+    from maim_trio._runtime.received_file import Left
     from maim_trio._runtime.requests import Requests
     from maim_trio._runtime.session import Session
 
@@ -27,6 +33,7 @@ class Keeping(Service):
     log: Log
     courier: Courier
     requests: Requests
+    durable_inbox: DurableInbox | None = None
 
     async def _keep_house(self) -> None:
         """Gives up, now and then, what has outlived its time."""
@@ -36,6 +43,12 @@ class Keeping(Service):
 
     def _expire(self, now: float) -> None:
         self.courier.expire(self._all_sessions(), now)
+        if self.durable_inbox is not None:
+            self.durable_inbox.tidy(self._all_sessions())
+
+    def offer(self, lane: Lane[Delivery]) -> None:
+        """Says that an inbox may have something to handle."""
+        raise NotImplementedError
 
     def _all_sessions(self) -> list[Session]:
         """All identities there are."""
@@ -48,12 +61,23 @@ class Keeping(Service):
         if path is None:
             return None
         from maim_trio._runtime.durable import DurableOutbox  # SQLite, for those who want it
+        from maim_trio._runtime.durable_inbox import DurableInbox
         from maim_trio._runtime.outbox_file import OutboxFile
 
         file = await trio.to_thread.run_sync(OutboxFile, path)
-        self.courier.store = DurableOutbox(file, self.log)
-        links.start_soon(self.courier.store.run, name="durable outbox")
+        store = self.courier.store = DurableOutbox(file, self.log)
+        self.durable_inbox = DurableInbox(store, self._memory, self.offer, self.log)
+        links.start_soon(store.run, name="durable outbox")
         return file
+
+    @property
+    def _memory(self) -> float:
+        """Seconds that a received message is remembered."""
+        return max(WINDOW, self.config.message_cache_ttl)
+
+    async def _left_in(self, file: OutboxFile) -> list[Left]:
+        """What an earlier process has received."""
+        return await trio.to_thread.run_sync(file.left, self._memory)
 
     def _restore_messages(self, session: Session, rows: Iterable[Row]) -> None:
         """Fills an outbox from the file. What has outlived its time meanwhile is given up at once."""
@@ -82,9 +106,21 @@ class Keeping(Service):
         self.requests.lost(None, reason)
         unhandled = sum(len(session.lane.inbox) for session in self._all_sessions())
         if unhandled:
-            self.log.warning("%d received messages were not handled within shutdown_timeout", unhandled)
+            what = "%d received messages were not handled within shutdown_timeout"
+            self.log.warning(what + ("" if courier.store is None else ": they stay in the file"), unhandled)
         for session in self._all_sessions():
             if courier.store is None:
                 courier.give_up(session, reason)
             else:
                 courier.leave(session)
+
+    def _leave_inboxes(self) -> None:
+        """The file is closed, and keeps what was received and not handled: another start takes it from there."""
+        if self.durable_inbox is not None:
+            for lane in self._lanes():
+                if isinstance(lane, HeldLane):
+                    lane.inbox.clear()
+        self.courier.store = self.durable_inbox = None
+
+    def _lanes(self) -> list[Lane[Delivery]]:
+        return [session.lane for session in self._all_sessions()]

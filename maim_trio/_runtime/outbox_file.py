@@ -1,4 +1,4 @@
-"""The file of a durable outbox: SQLite in WAL mode, one program at a time. Everything here blocks.
+"""The file of a durable outbox and inbox: SQLite in WAL mode, one program at a time. Everything here blocks.
 
 `synchronous = NORMAL`: a message that was stored survives the death of the process at any moment; a power loss may take
 the last commits with it, and never damages the file.
@@ -14,12 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from maim_trio._runtime import received_file
+from maim_trio._runtime.received_file import ReceivedBatch
 from maim_trio.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA_VERSION: Final = 1
+    from maim_trio._runtime.received_file import Left
+
+SCHEMA_VERSION: Final = 2
+"""1: messages to be sent only."""
 DEAD_KEPT: Final = 30 * 86_400.0
 """Seconds that a message that was given up is kept for the operator."""
 
@@ -27,7 +32,13 @@ _SCHEMA: Final = (
     "CREATE TABLE messages (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, user_id TEXT NOT NULL, platform TEXT NOT NULL, "
     "msg_id TEXT NOT NULL, payload BLOB NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, dead TEXT)",
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_TABLES_OF_VERSION: Final = (0, len(_SCHEMA), len(_SCHEMA) + len(received_file.TABLES))
+"""How many of the tables a file of each version has already."""
+_MESSAGE_FIELDS: Final = "id, uuid, user_id, platform, msg_id, payload, created, expires, dead"
+_LAST_ID: Final = (
+    "SELECT MAX((SELECT COALESCE(MAX(id), 0) FROM messages), (SELECT COALESCE(MAX(id), 0) FROM received), "
+    "(SELECT COALESCE(MAX(id), 0) FROM connections))"
 )
 
 
@@ -35,7 +46,8 @@ _SCHEMA: Final = (
 class Row:
     """A message in the file; times are Unix seconds. `dead` says why it was given up, None: it is to be delivered.
 
-    uuid and user_id are the identity it is for, so that nobody else ever gets it.
+    uuid and user_id are the identity it is for, so that nobody else ever gets it. `incoming`: it was received from that
+    identity, waits for a handler and never expires.
     """
 
     id: int
@@ -47,6 +59,7 @@ class Row:
     created: float
     expires: float
     dead: str | None = None
+    incoming: bool = False
 
 
 @dataclass(slots=True)
@@ -58,6 +71,7 @@ class Batch:
     """Why, and the id of the row."""
     removed: list[tuple[int]] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
+    inbox: ReceivedBatch = field(default_factory=ReceivedBatch)
 
 
 class OutboxFile:
@@ -70,7 +84,7 @@ class OutboxFile:
             if not create and not self.path.exists():
                 raise ConfigError(f"outbox {self.path}: there is no such file")
             self._db = self._open()
-            self._next_id: int = self._db.execute("SELECT COALESCE(MAX(id), 0) + 1 FROM messages").fetchone()[0]
+            self._next_id: int = self._db.execute(_LAST_ID).fetchone()[0] + 1
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"outbox {self.path}: {explain(error)}") from None
 
@@ -92,14 +106,14 @@ class OutboxFile:
 
     def _check_version(self, db: sqlite3.Connection) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == SCHEMA_VERSION:
-            return
-        if version:
+        if version > SCHEMA_VERSION or version < 0:
             raise ConfigError(f"outbox {self.path} was written by another version ({version}) of this library")
-        if db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        if not version and db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
             raise ConfigError(f"outbox {self.path}: this is the database of another program")
-        for statement in _SCHEMA:
+        for statement in (*_SCHEMA, *received_file.TABLES)[_TABLES_OF_VERSION[version] :]:
             db.execute(statement)
+        if version != SCHEMA_VERSION:
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Closes the file. Idempotent."""
@@ -118,27 +132,52 @@ class OutboxFile:
         return None if found is None else str(found[0])
 
     def rows(self, *, dead: bool | None = None) -> list[Row]:
-        """Messages in the order they were accepted; `dead`: only those given up, or only the others."""
+        """Messages to be sent in the order they were accepted; `dead`: only those given up, or only the others."""
         where = {None: "", True: "WHERE dead IS NOT NULL ", False: "WHERE dead IS NULL "}[dead]
-        fields = "id, uuid, user_id, platform, msg_id, payload, created, expires, dead"
         with self._explained():
-            return [Row(*row) for row in self._db.execute(f"SELECT {fields} FROM messages {where}ORDER BY id")]  # noqa: S608 - constants
+            query = f"SELECT {_MESSAGE_FIELDS} FROM messages {where}ORDER BY id"  # noqa: S608 - constants
+            return [Row(*row) for row in self._db.execute(query)]
+
+    def incoming(self) -> list[Row]:
+        """Received messages that wait for a handler, in the order they came."""
+        with self._explained():
+            query = (
+                "SELECT r.id, c.uuid, c.user_id, c.platform, COALESCE(r.msg_id, ''), r.frame, r.at, 0.0 "
+                "FROM received r JOIN connections c ON c.id = r.connection WHERE r.frame IS NOT NULL ORDER BY r.id"
+            )
+            return [
+                Row(number, uuid, user_id, platform, msg_id, frame, created, expires, None, incoming=True)
+                for number, uuid, user_id, platform, msg_id, frame, created, expires in self._db.execute(query)
+            ]
+
+    def left(self, window: float) -> list[Left]:
+        """What an earlier process has received: what waits for a handler, and what was seen in the last `window`
+        seconds."""
+        with self._explained():
+            return received_file.load(self._db, window)
 
     def apply(self, batch: Batch) -> None:
-        """All of it in one transaction, or nothing. sqlite3.Error when the disk refuses."""
+        """All of it in one transaction, or nothing. sqlite3.Error when the disk refuses.
+
+        What makes room comes first, so that it can be used at once.
+        """
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
+            db.executemany("DELETE FROM messages WHERE id = ?", batch.removed)
+            received_file.make_room(db, batch.inbox)
+            removed = {number for (number,) in batch.removed}  # taken back before they were written
             db.executemany(
                 "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (r.id, r.uuid, r.user_id, r.platform, r.msg_id, r.payload, r.created, r.expires, r.dead)
                     for r in batch.rows
+                    if r.id not in removed
                 ],
             )
             db.executemany("UPDATE messages SET dead = ? WHERE id = ?", batch.buried)
-            db.executemany("DELETE FROM messages WHERE id = ?", batch.removed)
             db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", batch.facts)
+            received_file.write(db, batch.inbox)
             db.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -150,8 +189,12 @@ class OutboxFile:
         return self._change("UPDATE messages SET dead = NULL, expires = ?", (time.time() + ttl,), ids)
 
     def drop(self, ids: list[int] | None) -> int:
-        """Deletes messages that were given up (None: all); returns how many."""
-        return self._change("DELETE FROM messages", (), ids)
+        """Deletes messages that were given up (None: all); returns how many. One that was received and waits for a
+        handler is deleted when its id is named."""
+        dropped = self._change("DELETE FROM messages", (), ids)
+        with self._explained():
+            query = "UPDATE received SET frame = NULL WHERE frame IS NOT NULL AND id = ?"
+            return dropped + sum(self._db.execute(query, (one,)).rowcount for one in ids or ())
 
     def _change(self, statement: str, arguments: tuple[float, ...], ids: list[int] | None) -> int:
         with self._explained():

@@ -9,8 +9,11 @@ import trio
 from maim_trio._delivery.dedupe import WINDOW, DedupeWindow
 from maim_trio._delivery.outbox import Outbox
 from maim_trio._runtime.dispatch import Lane
+from maim_trio._runtime.durable_inbox import HeldLane
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from maim_trio._delivery.outbox import Settled
     from maim_trio._runtime.config import CommonConfig
     from maim_trio._runtime.connection import Connection, Delivery
@@ -23,7 +26,7 @@ class Session:
     """A connection comes and goes, the session stays as long as it may.
 
     `resumable`: the client named its connection id, so that it can come back to it. Only such a session has an outbox;
-    to the others a message that was written is done.
+    to the others a message that was written is done. `durable`: what is received for it goes through the durable inbox.
     """
 
     __slots__ = (
@@ -34,7 +37,9 @@ class Session:
         "dedupe",
         "detached_at",
         "ended",
+        "introduced",
         "lane",
+        "origin",
         "outbox",
         "platform",
         "replaced_at",
@@ -44,12 +49,14 @@ class Session:
         "waiting_keys",
     )
 
-    def __init__(self, user_id: str, uuid: str, platform: str, config: CommonConfig, *, resumable: bool) -> None:
+    def __init__(
+        self, user_id: str, uuid: str, platform: str, config: CommonConfig, *, resumable: bool, durable: bool = False
+    ) -> None:
         self.user_id = user_id
         self.uuid = uuid
         self.platform = platform
         self.resumable = resumable
-        self.lane: Lane[Delivery] = Lane(config.inbox_size, INBOX_BYTES)
+        self.lane: Lane[Delivery] = (HeldLane if durable else Lane)(config.inbox_size, INBOX_BYTES)
         self.outbox: Outbox | None = None
         if resumable and config.enable_message_cache:
             self.outbox = Outbox(config.message_cache_max_size, config.message_cache_max_bytes, config.inbox_size)
@@ -59,6 +66,8 @@ class Session:
         self.connection: Connection | None = None
         self.detached_at: float | None = None
         self.ended = False  # nobody will come back to it: nothing is sent any more
+        self.origin = 0  # its last connection in the durable inbox
+        self.introduced: dict[str, Any] | None = None  # the metadata of that
         self.claims = 0  # handshakes that were promised this session and are not through yet
         self.replaced_at: list[float] = []
         self._room: trio.Event | None = None

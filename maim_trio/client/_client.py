@@ -175,7 +175,7 @@ class WebSocketClient(ClientCore):
         if self._stream is not None and self._stream() is not None:
             raise RuntimeError("another messages() iterator is in use: close it with aclose() first")
         stream = MessageStream(self._stream_lane, self._open_delivery, self._stream_end, self._unsubscribe)
-        self._stream = weakref.ref(stream)
+        self._stream = weakref.ref(stream, self._stream_dropped)
         return stream
 
     # -- what it knows

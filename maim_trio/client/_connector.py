@@ -66,6 +66,7 @@ class Connector:
         """From here on a connection is wanted; an earlier giving up is forgotten."""
         if not self._wanted:
             self._wanted, self.given_up = True, None
+            self._client.wanted()
             self.change()
 
     def hurry(self) -> None:

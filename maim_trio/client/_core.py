@@ -12,8 +12,9 @@ import trio
 
 from maim_trio._runtime.connection import Connection, Delivery
 from maim_trio._runtime.courier import Letter
+from maim_trio._runtime.durable_inbox import HeldLane, place
 from maim_trio._runtime.endpoint import Endpoint
-from maim_trio._runtime.session import Session
+from maim_trio._runtime.session import INBOX_BYTES, Session
 from maim_trio._transport.limits import Limits
 from maim_trio._wire import close
 from maim_trio._wire.codec import Standard, encode_standard
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from maim_trio._delivery.outbox import Entry, Settled
     from maim_trio._runtime.courier import Confirmation
     from maim_trio._runtime.dispatch import Lane
+    from maim_trio._runtime.durable_inbox import DurableDelivery
     from maim_trio._runtime.hooks import Handler
     from maim_trio._runtime.outbox_file import OutboxFile
     from maim_trio._transport.link import Link
@@ -64,6 +66,7 @@ class ClientCore(Endpoint):
         self._session = self._make_session()
         self._stream_lane = StreamLane(config.inbox_size)
         self._stream: weakref.ref[MessageStream] | None = None
+        self._restored: list[DurableDelivery] = []  # from the file; handled once a connection is wanted
         self._hooks: HookQueue | None = None
 
     def _own_secrets(self) -> tuple[str, ...]:
@@ -89,6 +92,14 @@ class ClientCore(Endpoint):
                 self.courier.store.remember(self._fact_name(), self._uuid)
         self._uuid_of = who
         return self._uuid
+
+    def wanted(self) -> None:
+        """A connection is wanted: handlers are in place, and what an earlier process has left is theirs."""
+        restored, self._restored = self._restored, []
+        for delivery in restored:
+            lane = self.lane_for(delivery)
+            place(lane, [delivery])
+            self.offer(lane)
 
     def make_connection(self, link: Link) -> Connection:
         config = self.config
@@ -159,6 +170,8 @@ class ClientCore(Endpoint):
     def offer(self, lane: Lane[Delivery]) -> None:
         if isinstance(lane, StreamLane):
             lane.notify()
+            if self._stream is None:
+                self._hand_over()
         else:
             super().offer(lane)
 
@@ -173,6 +186,11 @@ class ClientCore(Endpoint):
             return ""
         given_up = self._connector.given_up
         return "" if given_up == "stopped" else given_up
+
+    def _stream_dropped(self, stream: weakref.ref[MessageStream]) -> None:
+        """A loop was left without closing its iterator."""
+        if self._stream is stream:
+            self._stream_lane.left()
 
     def _unsubscribe(self, stream: MessageStream) -> None:
         if self._stream is not None and self._stream() is stream:
@@ -205,6 +223,7 @@ class ClientCore(Endpoint):
         await self._connector.pursue(links, self._limits)
 
     def _stop_begun(self) -> None:
+        self._stream_lane.stopped()
         self._connector.unwant("stopped", meant=True)
 
     async def _close_links(self) -> None:
@@ -286,7 +305,8 @@ class ClientCore(Endpoint):
         return Letter(msg_id, payload)
 
     def _make_session(self) -> Session:
-        return Session("", self._uuid, self.config.platform, self.config, resumable=True)
+        durable = self.durable_inbox is not None
+        return Session("", self._uuid, self.config.platform, self.config, resumable=True, durable=durable)
 
     def _all_sessions(self) -> list[Session]:
         return [self._session]
@@ -302,6 +322,7 @@ class ClientCore(Endpoint):
             self._session = self._make_session()
         if self.courier.store is not None:
             self.courier.store.remember(name, self._uuid)
+        await self._restore_received(file)
         rows = await trio.to_thread.run_sync(partial(file.rows, dead=False))
         self._restore_messages(self._session, [row for row in rows if row.uuid == self._uuid])
         now = time.time()
@@ -310,12 +331,34 @@ class ClientCore(Endpoint):
             session = Session("", other, self.config.platform, self.config, resumable=True)
             self._restore_messages(session, [row for row in rows if row.uuid == other and row.expires <= now])
 
+    async def _restore_received(self, file: OutboxFile) -> None:
+        assert self.durable_inbox is not None
+        if not isinstance(self._session.lane, HeldLane):  # made before there was a file
+            lane = HeldLane(self.config.inbox_size, INBOX_BYTES)
+            lane.adopt(self._session.lane)
+            self._session.lane = lane
+        for left in await self._left_in(file):
+            if (left.uuid, left.user_id) == (self._session.uuid, self._session.user_id):
+                self._restored = self.durable_inbox.restore(self._session, left)
+        if not self._connector.idle:
+            self.wanted()
+
+    def _lanes(self) -> list[Lane[Delivery]]:
+        return [*super()._lanes(), self._stream_lane]
+
+    def _leave_inboxes(self) -> None:
+        super()._leave_inboxes()
+        self._restored = []
+        self._stream_lane.notify()
+
     def _fact_name(self) -> str:
         who = f"{self.config.api_key}\0{self.config.platform}"
         return "uuid of " + hashlib.sha256(who.encode()).hexdigest()
 
     def _end_session(self, session: Session, reason: str) -> None:
         session.ended = True
+        if self.durable_inbox is not None:
+            self.durable_inbox.ended(session)
         self.courier.give_up(session, reason)
         self.requests.lost(session, reason)
 

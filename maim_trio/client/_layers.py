@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from maim_trio._runtime.config import CallbackConfig
 from maim_trio.client._config import ClientConfig
+from maim_trio.client._files import outbox_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +100,8 @@ class NamedConfig(ClientConfig):
             values["ssl_enabled"] = values["url"].startswith("wss://")
         if entry.is_given("max_size"):
             values["max_message_size"] = entry.max_message_size
+        if values["outbox_path"] is not None and not entry.is_given("outbox_path"):
+            values["outbox_path"] = outbox_of(values["outbox_path"], entry.name)
         values["max_size"] = None  # an alias, which would win over what a narrower layer says
         return values
 

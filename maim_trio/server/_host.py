@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from maim_trio._runtime.connection import Connection
+from maim_trio._runtime.durable_inbox import place
 from maim_trio._runtime.endpoint import Endpoint
 from maim_trio._runtime.log import without
+from maim_trio._runtime.received_file import Left
 from maim_trio._runtime.session import Session
 from maim_trio._transport.flusher import Flusher
 from maim_trio._transport.handshake import accept_link
@@ -249,6 +251,8 @@ class Host(Endpoint):
 
     def _end_session(self, session: Session, reason: str) -> None:
         session.ended = True
+        if self.durable_inbox is not None:
+            self.durable_inbox.ended(session)
         self.courier.give_up(session, reason)
         self.requests.lost(session, f"connection {session.uuid} has ended")
 
@@ -266,17 +270,30 @@ class Host(Endpoint):
         return self._sessions.all()
 
     async def _restore(self, file: OutboxFile | None) -> None:
-        """Takes over what an earlier process has accepted: its identities wait for their clients."""
+        """Takes over what an earlier process has accepted and received: its identities wait for their clients."""
         if file is None:
             return
-        identities: dict[tuple[str, str], list[Row]] = {}
+        received = {(left.uuid, left.user_id): left for left in await self._left_in(file)}
+        to_send: dict[tuple[str, str], list[Row]] = {}
         for row in await trio.to_thread.run_sync(partial(file.rows, dead=False)):
-            identities.setdefault((row.uuid, row.user_id), []).append(row)
-        for (connection_uuid, user_id), rows in identities.items():
-            session = self._make_session(user_id, connection_uuid, rows[-1].platform)
-            self._restore_messages(session, rows)
-            if session.outbox:
-                self._sessions.wait_for(session, trio.current_time())
+            to_send.setdefault((row.uuid, row.user_id), []).append(row)
+        remembered = {*[*received][-self.config.max_connections :]}  # of the others only what waits for a handler
+        for identity, left in received.items():
+            if identity in to_send or left.waiting or (left.resumable and identity in remembered):
+                self._restore_identity(left, to_send.pop(identity, []))
+        for (connection_uuid, user_id), rows in to_send.items():
+            self._restore_identity(Left(connection_uuid, user_id, rows[-1].platform), rows)
+
+    def _restore_identity(self, left: Left, to_send: list[Row]) -> None:
+        assert self.durable_inbox is not None
+        session = self._make_session(left.user_id, left.uuid, left.platform)
+        self._restore_messages(session, to_send)
+        place(session.lane, self.durable_inbox.restore(session, left))
+        if session.outbox or left.resumable:
+            self._sessions.wait_for(session, trio.current_time())
+        else:
+            self._sessions.keep_until_idle(session)
+        self.offer(session.lane)
 
     def close_slow(self, connection: Connection) -> None:
         """Closes the connection of a peer that does not keep up."""
@@ -338,7 +355,8 @@ class Host(Endpoint):
 
     def _make_session(self, user_id: str, connection_uuid: str | None, platform: str) -> Session:
         own = connection_uuid is not None
-        return Session(user_id, connection_uuid or str(uuid.uuid4()), platform, self.config, resumable=own)
+        found, durable = connection_uuid or str(uuid.uuid4()), self.durable_inbox is not None
+        return Session(user_id, found, platform, self.config, resumable=own, durable=durable)
 
     def _sender_meta(self, session: Session) -> dict[str, Any]:
         return {"sender_user": "server", "target_user": session.user_id, "timestamp": time.time()}

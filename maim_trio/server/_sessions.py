@@ -110,6 +110,12 @@ class Sessions:
         """Whether any session waits for its client."""
         return bool(self._detached)
 
+    def keep_until_idle(self, session: Session) -> None:
+        """Keeps a session that nobody will come back to while its messages are handled."""
+        session.ended = True
+        self._sessions[session.uuid] = session
+        self._forget_unused(session)
+
     def detached(self, uuid: str) -> Session | None:
         session = self._detached.get(uuid)
         return session if session is not None and session.outbox is not None else None

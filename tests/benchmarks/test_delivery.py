@@ -32,7 +32,10 @@ def test_every_column_counts_what_it_says(tmp_path: Path) -> None:
         ("5 abrupt cuts", (Row(lost=1), Row()), True),
         ("5 abrupt cuts", (Row(), Row(duplicated=1)), True),
         ("5 server restarts", (Row(), Row(disordered=1)), True),
-        ("5 kill -9 of the client", (Row(), Row(lost=1)), False),
+        ("5 kill -9 of the client", (Row(), Row(lost=1)), True),
+        ("5 kill -9 of the client", (Row(), Row(duplicated=5)), False),
+        ("5 kill -9 of the client", (Row(), Row(duplicated=6)), True),
+        ("5 kill -9 of the client", (Row(duplicated=1), Row()), True),
         ("5 kill -9 of the client", (Row(lost=1), Row()), True),
     ],
 )

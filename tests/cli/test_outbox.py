@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row
+from maim_trio._runtime.received_file import Origin, Received, ReceivedBatch
 from maim_trio.cli import main
 
 if TYPE_CHECKING:
@@ -128,3 +129,47 @@ def test_as_a_program_it_ends_quietly_when_nobody_reads(path):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 1
+
+
+@pytest.fixture
+def received(path: Path) -> Path:
+    """The same file, with two messages that were received and wait for a handler."""
+    file, now = OutboxFile(path), time.time()
+    envelope = {"type": "custom_x", "meta": {"sender_user": SECRET}, "payload": {"text": "private"}}
+    messages = [Received(number, 20, f"r{number}", now, json.dumps(envelope).encode()) for number in (21, 22)]
+    origin = Origin(20, "u2", SECRET, "qq", True, {"api_key": SECRET})
+    file.apply(Batch(inbox=ReceivedBatch(origins=[origin], received=messages)))
+    file.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"), [([], [1, 2, 3, 21, 22]), (["--dead"], [2, 3]), (["--waiting"], [1, 21, 22])]
+)
+def test_the_list_says_which_way_a_message_goes(received, capsys, options, ids):
+    assert main(["outbox", "list", str(received), *options]) == 0
+    said = capsys.readouterr().out
+    listed = [json.loads(line) for line in said.splitlines()]
+    assert [one["id"] for one in listed] == ids
+    assert {one["id"]: one["direction"] for one in listed} == {
+        number: "incoming" if number > 20 else "outgoing" for number in ids
+    }
+    incoming = [one for one in listed if one["direction"] == "incoming"]
+    for one in incoming:
+        assert (one["state"], one["type"], one["connection_uuid"], one["expires"]) == (
+            "waiting",
+            "custom_x",
+            "u2",
+            None,
+        )
+    assert SECRET not in said
+    assert "private" not in said
+
+
+def test_what_was_received_is_dropped_only_by_its_id_and_never_retried(received, capsys):
+    assert main(["outbox", "retry", str(received), "21"]) == 1
+    assert main(["outbox", "drop", str(received), "--all"]) == 0
+    assert main(["outbox", "drop", str(received), "21"]) == 0
+    assert printed(capsys) == [{"retried": 0}, {"dropped": 2}, {"dropped": 1}]
+    assert main(["outbox", "list", str(received)]) == 0
+    assert [one["id"] for one in printed(capsys)] == [1, 22]

@@ -11,7 +11,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +19,7 @@ import trio
 import trio.testing
 
 from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row
-from maim_trio.client import create_client_config
+from maim_trio.client import WebSocketClient, create_client_config
 from maim_trio.errors import ConfigError
 from maim_trio.server import WebSocketServer, create_server_config
 from tests.cuts import Tally
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KILLS = 100
+MOST_OPEN = 100
+"""Messages on their way to the process that is killed; it does not live long enough for more."""
 SENDER = Path(__file__).parent / "outbox_sender.py"
 
 
@@ -219,6 +220,12 @@ class TestAClient:
         config = create_client_config("ws://h/ws", "key", outbox_path=path, enable_message_cache=False)
         assert "enable_message_cache" in (config.problem() or "")
 
+    def test_nor_one_with_messages_that_no_file_can_hold(self, path: str) -> None:
+        config = create_client_config("ws://h/ws", "key", outbox_path=path, max_message_size=1 << 30)
+        assert "max_message_size" in (config.problem() or "")
+        config.max_message_size = 900_000_000
+        assert config.problem() is None
+
 
 def age_everything(path: str) -> None:
     database = sqlite3.connect(path)
@@ -364,58 +371,87 @@ async def send_ten(client: Any) -> None:
         assert await client.send_message(text_message(number))
 
 
-async def test_a_client_killed_a_hundred_times_loses_and_repeats_nothing(path):
-    """Real processes and a real socket: `kill -9` at random moments, each time a new process on the same file."""
-    handled: list[int] = []
-    accepted: list[int] = []
+async def test_a_client_killed_a_hundred_times_loses_nothing_and_repeats_only_what_it_was_handling(path, capsys):
+    """Real processes and a real socket: `kill -9` at random moments, each time a new process on the same file. Messages
+    go in both directions all the time."""
+    up, down = Tally(), Tally()
     config = create_server_config(
         host="127.0.0.1",
         port=0,
         handler_ordering="per_connection",
-        on_message=lambda message, metadata: handled.append(message.message_segment.data),
+        when_full="wait",
+        on_message=up.handle,
+        on_undelivered=down.give_up,  # what was sent three times, to processes that were killed before they had it
     )
     dice = random.Random(7)
     async with WebSocketServer(config) as server:
-        for first in itertools.count(0, 100_000):
-            more = await send_until_killed(server.port, path, first, dice.uniform(0.0, 0.05))
-            accepted += more
-            if first >= (KILLS - 1) * 100_000:
-                break
-        await drain(server.port, path, handled)
-    counts = Counter(handled)
-    assert len(accepted) > KILLS
-    assert [number for number in accepted if not counts[number]] == []
-    assert [number for number, times in counts.items() if times > 1] == []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send_down, server, down)
+            for first in range(0, KILLS * 100_000, 100_000):
+                await run_until_killed(server.port, path, first, dice.randrange(100), up, down)
+            nursery.cancel_scope.cancel()
+        await drain(server, path, up, down)
+    with capsys.disabled():
+        print(
+            f"\n{KILLS} times kill -9: from the killed process {len(up.accepted)} accepted, {len(up.lost)} lost, "
+            f"{len(up.duplicated)} repeated; to it {len(down.accepted)} accepted, {len(down.lost)} lost, "
+            f"{len(down.undelivered)} reported, {len(down.handled) - len({*down.handled})} repeated"
+        )
+    assert min(len(up.accepted), len(down.accepted)) > KILLS
+    assert (up.lost, up.duplicated) == ([], [])
+    assert down.lost == []
+    assert len(down.handled) - len({*down.handled}) <= KILLS  # ordered: one at a time is being handled
+    assert list(dict.fromkeys(down.handled)) == sorted({*down.handled})
+    assert len(down.undelivered) < len(down.accepted) / 10
 
 
-async def send_until_killed(port: int, path: str, first: int, after: float) -> list[int]:
-    """Runs a sender and kills it so many seconds after its first message; returns what it said was accepted."""
+async def send_down(server: WebSocketServer, down: Tally) -> None:
+    for number in itertools.count():
+        message = text_message(number)
+        while not any((await server.send_message(message)).values()):  # noqa: ASYNC110 - it has not been there yet
+            await trio.sleep(0.01)
+        down.accepted.append(number)
+        await trio.sleep(0.005)
+        while len(down.accepted) - len(down.handled) > MOST_OPEN:  # noqa: ASYNC110 - told by a pipe, when it was killed
+            await trio.sleep(0.01)
+
+
+async def run_until_killed(port: int, path: str, first: int, after: int, up: Tally, down: Tally) -> None:
+    """Runs a client and kills it so many lines after it has connected, for the machine may be slow; counts them."""
     process = await trio.lowlevel.open_process(
         [sys.executable, SENDER, str(port), path, str(first)], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
-    said = await process.stdout.receive_some()
-    await trio.sleep(after)
+    said = b""
+    while b"c " not in said or said.partition(b"c ")[2].count(b"\n") < after:
+        said += await process.stdout.receive_some()
     process.send_signal(signal.SIGKILL)
     async for more in process.stdout:
         said += more
     await process.wait()
     await process.stdout.aclose()
-    return [int(line) for line in said.split(b"\n")[:-1]]
+    for line in said.split(b"\n")[:-1]:
+        did, number = line.split()
+        if did != b"c":
+            {b"a": up.accepted, b"h": down.handled}[did].append(int(number))
 
 
-async def drain(port: int, path: str, handled: list[int]) -> None:
-    """One more client on the file, until nothing is left in it."""
-    from maim_trio.client import WebSocketClient
-
-    config = create_client_config(f"ws://127.0.0.1:{port}/ws", "key_of_client", outbox_path=path)
+async def drain(server: WebSocketServer, path: str, up: Tally, down: Tally) -> None:
+    """One more client on the file, until nothing is left on either side."""
+    config = create_client_config(
+        f"ws://127.0.0.1:{server.port}/ws",
+        "key_of_client",
+        outbox_path=path,
+        on_message=down.handle,
+        handler_ordering="per_connection",
+    )
     async with WebSocketClient(config) as client:
         assert await client.connect()
-        with trio.fail_after(20):
-            while client.get_stats()["outbox_size"]:  # noqa: ASYNC110 - nobody tells when it is empty
+        with trio.fail_after(60):
+            while client.get_stats()["outbox_size"] or server.get_stats()["outbox_size"]:  # noqa: ASYNC110
                 await trio.sleep(0.02)
         assert await client.send_and_confirm(text_message(-1))
-    handled.remove(-1)
+    up.handled.remove(-1)
 
 
 def test_a_row_belongs_to_one_user(path: str) -> None:

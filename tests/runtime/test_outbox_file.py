@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from maim_trio._delivery.dedupe import frame_key
+from maim_trio._runtime import received_file
 from maim_trio._runtime.outbox_file import DEAD_KEPT, SCHEMA_VERSION, Batch, OutboxFile, Row
+from maim_trio._runtime.received_file import Origin, Received, ReceivedBatch
 from maim_trio.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -123,7 +126,7 @@ def test_another_version_is_refused(path: Path, file: OutboxFile) -> None:
     database = sqlite3.connect(path)
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     database.close()
-    with pytest.raises(ConfigError, match=r"another version \(2\)"):
+    with pytest.raises(ConfigError, match=r"another version \(3\)"):
         OutboxFile(path)
 
 
@@ -163,3 +166,80 @@ def test_without_create_a_missing_file_stays_missing(path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         OutboxFile(path, create=False)
     assert not path.exists()
+
+
+OF_VERSION_1 = (
+    "CREATE TABLE messages (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, user_id TEXT NOT NULL, platform TEXT NOT NULL, "
+    "msg_id TEXT NOT NULL, payload BLOB NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, dead TEXT)",
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "INSERT INTO messages VALUES (7, 'u1', 'user', 'qq', 'm7', x'7b7d', 1.0, 1e12, NULL)",
+    "INSERT INTO facts VALUES ('name', 'value')",
+    "PRAGMA user_version = 1",
+)
+
+
+def test_a_file_of_the_first_version_is_upgraded_in_place(path: Path) -> None:
+    database = sqlite3.connect(path)
+    for statement in OF_VERSION_1:
+        database.execute(statement)
+    database.commit()
+    database.close()
+    for _ in range(2):
+        file = OutboxFile(path)
+        assert [(one.id, one.msg_id, one.payload) for one in file.rows(dead=False)] == [(7, "m7", b"{}")]
+        assert file.fact("name") == "value"
+        assert file.left(600) == file.incoming() == []
+        file.close()
+    database = sqlite3.connect(path)
+    assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    database.close()
+
+
+def test_an_upgrade_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = sqlite3.connect(path)
+    for statement in OF_VERSION_1:
+        database.execute(statement)
+    database.commit()
+    database.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(received_file, "TABLES", (received_file.TABLES[0], "CREATE TABLE nonsense ("))
+        with pytest.raises(ConfigError):
+            OutboxFile(path)
+    file = OutboxFile(path)
+    assert [one.id for one in file.rows()] == [7]
+    file.close()
+
+
+def test_ids_go_on_behind_those_of_everything_that_is_in_the_file(path: Path, file: OutboxFile) -> None:
+    inbox = ReceivedBatch(origins=[origin(5)], received=[Received(40, 5, "m", 1.0, b"{}")])
+    file.apply(Batch(rows=[row(file)], inbox=inbox))
+    file.close()
+    again = OutboxFile(path)
+    assert again.new_id() == 41
+    again.close()
+
+
+def test_what_is_taken_back_with_the_commit_that_would_write_it_leaves_no_trace(file: OutboxFile) -> None:
+    rows = [row(file) for _ in range(2)]
+    file.apply(Batch(rows=rows, removed=[(rows[0].id,)]))
+    assert [one.id for one in file.rows()] == [rows[1].id]
+
+
+def test_a_received_message_can_be_dropped_by_its_id_and_is_still_recognised(file: OutboxFile) -> None:
+    received = [Received(number, 5, f"m{number}", time.time(), b"{}") for number in (10, 11)]
+    file.apply(Batch(rows=[row(file)], inbox=ReceivedBatch(origins=[origin(5)], received=received)))
+    assert [(one.id, one.incoming, one.uuid, one.msg_id) for one in file.incoming()] == [
+        (10, True, "u5", "m10"),
+        (11, True, "u5", "m11"),
+    ]
+    assert file.drop(None) == 0
+    assert file.drop([10, 99]) == 1
+    assert file.drop([10]) == 0
+    assert file.retry([11], 10) == 0
+    assert [one.id for one in file.incoming()] == [11]
+    (left,) = file.left(600)
+    assert left.keys == [frame_key("m10", b"{}"), frame_key("m11", b"{}")]
+
+
+def origin(number: int) -> Origin:
+    return Origin(number, f"u{number}", "user", "qq", True, {"api_key": "key"})
