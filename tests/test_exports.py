@@ -81,8 +81,11 @@ TABLE = {
 
 # The one place for what the table names and the library does not have yet. Once it is empty, it goes.
 STILL_TO_COME = {
-    "maim_trio": TABLE["maim_trio"] - {"__version__"},
+    "maim_trio": {"MessageClient", "MessageServer", "Router", "RouteConfig", "TargetConfig"},
 }
+
+# The root has legacy classes of these names, with other fields than those of `maim_trio.message`.
+LEGACY = MESSAGE & TABLE["maim_trio"] - {"Seg"}
 
 THERE = {module: names - STILL_TO_COME.get(module, set()) for module, names in TABLE.items()}
 NAMES = [(module, name) for module, names in THERE.items() for name in sorted(names)]
@@ -117,7 +120,7 @@ def test_what_is_still_to_come_is_not_there_yet(module):
 @pytest.mark.parametrize(("module", "name"), NAMES)
 def test_a_class_is_the_same_wherever_it_is_imported_from(module, name):
     homes = [importlib.import_module(other) for other, names in THERE.items() if name in names]
-    assert len({id(getattr(home, name)) for home in homes}) == 1
+    assert len({id(getattr(home, name)) for home in homes}) == (2 if name in LEGACY else 1)
 
 
 @pytest.mark.parametrize(("module", "name"), NAMES)

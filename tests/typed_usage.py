@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_type
 
-from maim_trio import __version__
+from maim_trio import BaseMessageInfo as LegacyInfo
+from maim_trio import MessageBase, MessageConverter, __version__
+from maim_trio import UserInfo as LegacyUser
 from maim_trio.client import (
     ClientConfig,
     ConnectionEntry,
@@ -81,6 +83,19 @@ def messages() -> None:
     message.message_info.platform = "telegram"
     if message.message_info.sender_info is not None and message.message_info.sender_info.user_info is not None:
         assert_type(message.message_info.sender_info.user_info.user_id, str)
+
+
+def legacy_messages() -> None:
+    user = LegacyUser("qq", user_id=10001)
+    legacy = MessageBase(LegacyInfo(platform="qq", user_info=user), Seg("text", "hi"), raw_message="hi")
+    assert_type(legacy.to_dict(), dict[str, Any])
+    assert_type(MessageBase.from_dict(legacy.to_dict()), MessageBase)
+    assert_type(legacy.message_info.platform, str | None)
+    assert_type(user.user_id, str | int | None)
+    assert_type(MessageConverter.to_api_receive(legacy, "key"), APIMessageBase)
+    assert_type(MessageConverter.to_api_send(legacy, api_key="key", platform="qq"), APIMessageBase)
+    assert_type(MessageConverter.from_api_receive(make_message()), MessageBase)
+    assert_type(MessageConverter.from_api_send(make_message()), MessageBase)
 
 
 # -- callbacks, in the forms that they may take
