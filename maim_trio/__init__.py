@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from maim_trio._legacy.client import MessageClient
     from maim_trio._legacy.converter import MessageConverter
     from maim_trio._legacy.message import (
         BaseMessageInfo,
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
         TemplateInfo,
         UserInfo,
     )
+    from maim_trio._legacy.router import Router
+    from maim_trio._legacy.routes import RouteConfig, TargetConfig
+    from maim_trio._legacy.server import MessageServer
 
 __version__ = "0.1.0"
 
@@ -32,16 +36,28 @@ __all__ = [
     "GroupInfo",
     "InfoBase",
     "MessageBase",
+    "MessageClient",
     "MessageConverter",
+    "MessageServer",
     "ReceiverInfo",
+    "RouteConfig",
+    "Router",
     "Seg",
     "SenderInfo",
+    "TargetConfig",
     "TemplateInfo",
     "UserInfo",
     "__version__",
 ]
 
-_HOMES: Final = {"MessageConverter": "converter"}
+_HOMES: Final = {
+    "MessageClient": "client",
+    "MessageConverter": "converter",
+    "MessageServer": "server",
+    "RouteConfig": "routes",
+    "Router": "router",
+    "TargetConfig": "routes",
+}
 """The modules of `_legacy` that have the names; all others are messages."""
 
 
