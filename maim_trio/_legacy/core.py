@@ -61,6 +61,8 @@ class ClientCore(LegacyEndpoint):
             return False
         with trio.move_on_after(self.config.connect_timeout):
             return await self._keeper.wait_outcome()
+        if self._keeper.last_error is None:
+            self._keeper.last_error = f"no answer within {self.config.connect_timeout:g} s"
         return False
 
     def _raise_aimless(self) -> Target:

@@ -13,6 +13,7 @@ import trio
 from maim_trio._legacy.connection import LegacyConnection, new_lane
 from maim_trio._legacy.dial import Dialled, Target, dial
 from maim_trio._legacy.pace import RIVALRY_SAID, Ending, Pace, after_end
+from maim_trio._runtime.log import without
 from maim_trio._wire import close
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class Keeper:
         served = self._served = _Served(connection)
         links.start_soon(self._run, served, target, dialled.accepted, name="connection")
         await served.ended.wait()
-        ending = after_end(connection.link.closed, counted=served.counts)
+        ending = _ending(served, target)
         if served.counts:
             return ending, trio.current_time() - served.started_at
         return self._failed(ending, target), None
@@ -183,8 +184,7 @@ class Keeper:
         finally:
             self._served = None
             if served.counts:
-                ending = after_end(connection.link.closed, counted=True)
-                client.log.connection("disconnected from %s: %s", target.address.shown, ending.reason)
+                client.log.connection("disconnected from %s: %s", target.address.shown, _ending(served, target).reason)
             served.ended.set()
             self._change()
             client.connection_changed()
@@ -216,3 +216,11 @@ class Keeper:
         self._change()
         self._client.connection_changed()
         self._client.pump()
+
+
+def _ending(served: _Served, target: Target) -> Ending:
+    """Why a link has ended; the server may have repeated the token."""
+    closed = served.connection.link.closed
+    if closed is not None:
+        closed = closed._replace(reason=without(closed.reason, target.secrets))
+    return after_end(closed, counted=served.counts)

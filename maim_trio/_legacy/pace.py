@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from maim_trio._delivery.backoff import Backoff
 from maim_trio._wire import close
-from maim_trio._wire.close import Verdict, after_close
+from maim_trio._wire.close import after_close
+from maim_trio._wire.text import one_line
 
 if TYPE_CHECKING:
     from maim_trio._legacy.settings import ClientSettings
     from maim_trio._transport.limits import Closed
+    from maim_trio._wire.close import Verdict
 
 __all__ = ["REPLACED", "Ending", "Pace", "after_end"]
 
 REPLACED: Final = "新的连接已建立"
 """With this and 1000 the older of two connections of one platform is closed."""
+MAX_REASON: Final = 200
+"""Characters of a reason that are told."""
 RIVAL_DELAY: Final = 2.0
 RIVAL_MAX_DELAY: Final = 300.0
 RIVAL_CALM: Final = 600.0
@@ -50,7 +54,8 @@ def after_end(closed: Closed | None, *, counted: bool) -> Ending:
     if code == close.NORMAL and reason == REPLACED:
         return Ending("replaced by a newer connection of the same platform", replaced=True)
     if not counted and code == close.POLICY_VIOLATION:  # maim_message accepts first and looks at the token later
-        return of_verdict(Verdict(False, f"the server refused this client (close {code}): {reason}"))
+        said = one_line(reason, MAX_REASON)
+        return Ending(f"the server refused this client (close {code}): {said}".rstrip(": "), refused=True)
     return of_verdict(after_close(code, reason))
 
 

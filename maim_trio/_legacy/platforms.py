@@ -88,6 +88,6 @@ class Platforms(Generic[M]):
     def all(self) -> list[M]:
         return list(self._all.values())
 
-    def names(self) -> set[str]:
-        """The platforms that somebody is connected on."""
-        return set(self._by_platform)
+    def named(self) -> list[M]:
+        """The connections that have said their platform."""
+        return list(self._by_platform.values())

@@ -8,6 +8,7 @@ import trio
 
 from maim_trio._legacy.client import MessageClient
 from maim_trio._legacy.core import ClientCore
+from maim_trio._legacy.dial import open_stream
 from maim_trio._legacy.handlers import HandlerTable
 from maim_trio._legacy.message import MessageBase
 from maim_trio._legacy.routes import RouteConfig, TargetConfig, target_of, targets_of
@@ -29,9 +30,10 @@ __all__ = ["Router"]
 class RoutedClient(MessageClient):
     """The client of one platform of a router, whose handlers it has. `up` is set once it runs."""
 
-    def __init__(self, settings: ClientSettings, table: HandlerTable, target: Target) -> None:
+    def __init__(self, router: Router, settings: ClientSettings, table: HandlerTable, target: Target) -> None:
         ClientCore.__init__(self, settings, table)
         self.up = trio.Event()
+        self._router = router
         self._left = False
         self._keeper.aim(target)
 
@@ -48,6 +50,10 @@ class RoutedClient(MessageClient):
         async with self:
             self.up.set()
             await self._ended.wait()
+
+    async def open_stream(self, target: Target) -> trio.abc.Stream:
+        """The stream under the next connection."""
+        return await self._router.open_stream(target)
 
     def leave(self) -> None:
         """It is not wanted any more. Synchronous; its end takes its time."""
@@ -196,6 +202,10 @@ class Router(LifeCycle):
         """The numbers of each platform's client, by platform; see `MessageClient.get_stats`."""
         return {platform: client.get_stats() for platform, client in self._by_platform.items()}
 
+    async def open_stream(self, target: Target) -> trio.abc.Stream:
+        """The stream under the next connection of one of the clients."""
+        return await open_stream(target)
+
     def _check_known(self, platform: str | None) -> None:
         if platform not in self.config.route_config:
             raise ValueError(f"there is no platform {platform!r:.80} in the configuration of this router")
@@ -253,7 +263,7 @@ class Router(LifeCycle):
             client.leave()
         for platform, target in targets.items():
             if platform not in self._by_platform:
-                client = self._by_platform[platform] = RoutedClient(self._options, self._table, target)
+                client = self._by_platform[platform] = RoutedClient(self, self._options, self._table, target)
                 coming.append(client)
                 nursery.start_soon(client.run, name=platform)
                 continue

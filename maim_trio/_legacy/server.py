@@ -141,7 +141,7 @@ class MessageServer(Host):
 
     def get_platforms(self) -> set[str]:
         """The platforms that are connected right now."""
-        return self._platforms.names()
+        return {connection.platform for connection in self._platforms.named() if connection.link.closed is None}
 
     async def _send_to(self, platform: str | None, payload: bytes) -> bool:
         connection = self._connection_of(platform)
@@ -152,6 +152,8 @@ class MessageServer(Host):
         if not self.is_running():
             return None
         connection = self._platforms.get(platform) if platform is not None else None
+        if connection is not None and connection.link.closed is not None:
+            connection = None  # it is about to end
         name = platform if isinstance(platform, str) else UNKNOWN_PLATFORM
         if connection is not None:
             self._missed.discard(name)
