@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from maim_trio import RouteConfig
 from maim_trio.client import ClientConfig, ConnectionEntry, MultiClientConfig, WebSocketClient, WebSocketMultiClient
 from maim_trio.server import ServerConfig, WebSocketServer
 
@@ -38,6 +39,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "MultiClientConfig": {},
     "ConnectionEntry": {"name": "wechat", "url": URL, "api_key": KEY},
     "AuthResult": {"success": True},
+    "Router": {"config": RouteConfig()},
 }
 """What the constructors cannot do without."""
 
