@@ -11,7 +11,7 @@ python       ``program`` (default): as a whole program, to its end
              ``prints="text"``: its output holds that
              ``inside``: statements inside of an async function, with a server, two clients and all public names;
              ``calls=f`` calls what the block defines, as the library would
-             ``legacy``: the same for the legacy half; `server`, `client`, `message`, `url`, `token`, `nursery` are there
+             ``legacy``: the same for the legacy half: server, client, message, url, token and nursery are there
              ``files``: a program to its end, with certificates and configuration files at hand
              ``pytest``: a file of tests
 js           ``talks``, or only a check of its syntax (default)
