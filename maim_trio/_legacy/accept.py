@@ -46,7 +46,7 @@ class Doorway:
         self.heard = True
         if host.stopping:
             return self.refused(_unavailable("this server is stopping", "stopping"), platform, remote)
-        if host.is_full():
+        if host.is_full(platform):
             text = "the connection limit of this server is reached"
             return self.refused(_unavailable(text, "too_many_connections"), platform, remote)
         if not host.checks_token(token):

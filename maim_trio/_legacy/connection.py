@@ -10,19 +10,16 @@ import trio
 
 from maim_trio._legacy.codec import decode
 from maim_trio._legacy.platforms import Rivalry
-from maim_trio._runtime.dispatch import Lane
 from maim_trio._transport.link import LinkClosed
 from maim_trio._wire import close
 from maim_trio._wire.envelope import FrameError
 
 if TYPE_CHECKING:
     from maim_trio._legacy.endpoint import LegacyEndpoint
+    from maim_trio._runtime.dispatch import Lane
     from maim_trio._transport.link import Link
 
 MINUTE = 60.0
-INBOX_BYTES = 64 * 1024 * 1024
-"""What one connection may hold of messages that wait for a handler; as much again waits beyond that."""
-
 _VIOLATIONS = frozenset({close.PROTOCOL_ERROR, close.INVALID_DATA, close.TOO_BIG})
 
 
@@ -42,11 +39,6 @@ class Received:
 
     def accepted(self) -> None:
         """Nobody waits to be told."""
-
-
-def new_lane(endpoint: LegacyEndpoint) -> Lane[Received]:
-    """A place where messages wait for handlers."""
-    return Lane(endpoint.config.inbox_size, INBOX_BYTES)
 
 
 class LegacyConnection:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from maim_trio._legacy.accept import Doorway, accept, check_mode
-from maim_trio._legacy.connection import LegacyConnection, new_lane
+from maim_trio._legacy.connection import LegacyConnection
 from maim_trio._legacy.endpoint import LegacyEndpoint
+from maim_trio._legacy.lanes import Lanes
 from maim_trio._legacy.platforms import RIVALRY_LIMIT, RIVALRY_WINDOW, Platforms
 from maim_trio._transport.flusher import Flusher
 from maim_trio._transport.tls import TlsListener
@@ -43,6 +44,7 @@ class Host(LegacyEndpoint):
         self.promised = 0  # handshakes that were let in and are not through yet
         self._tokens: set[str] = set()
         self._platforms: Platforms[LegacyConnection] = Platforms()
+        self._lanes = Lanes(settings.inbox_size)
         self._opening: dict[Doorway, trio.CancelScope] = {}
         self._listeners: Sequence[trio.SocketListener | TlsListener] = []
         self._links: trio.Nursery | None = None
@@ -73,8 +75,13 @@ class Host(LegacyEndpoint):
 
     # -- for handshakes
 
-    def is_full(self) -> bool:
-        return len(self._platforms) + self.promised >= self.config.max_connections
+    def is_full(self, platform: str) -> bool:
+        """Whether there is no place for another connection. One that replaces another needs none, but for those that
+        are being closed there is a limit, too."""
+        limit = self.config.max_connections
+        if len(self.links) + self.promised >= 2 * limit:
+            return True
+        return self._platforms.get(platform) is None and len(self._platforms) + self.promised >= limit
 
     def checks_token(self, token: str) -> bool:
         """Whether somebody with this token may come in; counted."""
@@ -181,7 +188,8 @@ class Host(LegacyEndpoint):
             await self._serve_link(*arrival)
 
     async def _serve_link(self, link: Link, platform: str) -> None:
-        connection = LegacyConnection(self, link, platform, new_lane(self))
+        lane_name = platform if platform != UNKNOWN_PLATFORM else f"{UNKNOWN_PLATFORM} {link.remote_ip}"
+        connection = LegacyConnection(self, link, platform, self._lanes.enter(lane_name))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run_writer, name="writer")
             self._register(connection)
@@ -191,6 +199,7 @@ class Host(LegacyEndpoint):
                 await connection.run(nursery)
             finally:
                 self._platforms.remove(connection)
+                self._lanes.leave(lane_name)
             nursery.cancel_scope.cancel()
         ended = link.closed
         self.log.connection(
@@ -212,7 +221,6 @@ class Host(LegacyEndpoint):
                 platform, RIVALRY_LIMIT, RIVALRY_WINDOW,
             )  # fmt: skip
         if replaced is not None:
-            connection.lane = replaced.lane  # what came first is handled first, and is bounded together
             assert self._links is not None
             self._links.start_soon(self._close_replaced, replaced, name="replaced")
 

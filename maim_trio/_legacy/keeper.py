@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from maim_trio._legacy.connection import LegacyConnection, new_lane
+from maim_trio._legacy.connection import LegacyConnection
 from maim_trio._legacy.dial import Dialled, Target, dial
+from maim_trio._legacy.lanes import INBOX_BYTES
 from maim_trio._legacy.pace import RIVALRY_SAID, Ending, Pace, after_end
+from maim_trio._runtime.dispatch import Lane
 from maim_trio._runtime.log import without
 from maim_trio._wire import close
 
 if TYPE_CHECKING:
+    from maim_trio._legacy.connection import Received
     from maim_trio._legacy.core import ClientCore
 
 EARLY_CLOSE = 0.5
@@ -26,10 +29,11 @@ EARLY_CLOSE = 0.5
 class _Served:
     """A link that is being served. It counts as connected once the server is known to have let us in."""
 
-    __slots__ = ("connection", "counts", "ended", "outdated", "started_at")
+    __slots__ = ("connection", "counts", "ended", "outdated", "started_at", "target")
 
-    def __init__(self, connection: LegacyConnection) -> None:
+    def __init__(self, connection: LegacyConnection, target: Target) -> None:
         self.connection = connection
+        self.target = target
         self.counts = False
         self.outdated = False  # another server is wanted instead
         self.ended = trio.Event()
@@ -43,7 +47,7 @@ class Keeper:
         self.target: Target | None = None
         self.last_error: str | None = None
         self._client = client
-        self._lane = new_lane(client)
+        self._lane: Lane[Received] = Lane(client.config.inbox_size, INBOX_BYTES)
         self._served: _Served | None = None
         self._refusals = 0
         self._said: str | None = None  # the refusal that the log has named
@@ -161,15 +165,15 @@ class Keeper:
         """Has the link served in a task of its own, which is not cancelled with the attempts: what is queued still
         leaves then."""
         connection = LegacyConnection(self._client, dialled.link, target.platform, self._lane)
-        served = self._served = _Served(connection)
-        links.start_soon(self._run, served, target, dialled.accepted, name="connection")
+        served = self._served = _Served(connection, target)
+        links.start_soon(self._run, served, dialled.accepted, name="connection")
         await served.ended.wait()
-        ending = _ending(served, target)
+        ending = _ending(served)
         if served.counts:
             return ending, trio.current_time() - served.started_at
         return self._failed(ending, target), None
 
-    async def _run(self, served: _Served, target: Target, accepted: bool) -> None:
+    async def _run(self, served: _Served, accepted: bool) -> None:
         connection, client = served.connection, self._client
         try:
             async with trio.open_nursery() as nursery:
@@ -184,7 +188,7 @@ class Keeper:
         finally:
             self._served = None
             if served.counts:
-                client.log.connection("disconnected from %s: %s", target.address.shown, _ending(served, target).reason)
+                client.log.connection("disconnected from %s: %s", served.target.address.shown, _ending(served).reason)
             served.ended.set()
             self._change()
             client.connection_changed()
@@ -210,17 +214,16 @@ class Keeper:
         served.counts, self.last_error, self._said = True, None, None
         self._client.stats.successful_connects += 1
         self._client.stats.total_connections += 1
-        target = self.target
-        if target is not None:
-            self._client.log.connection("connected to %s as %s", target.address.shown, target.platform)
+        target = served.target
+        self._client.log.connection("connected to %s as %s", target.address.shown, target.platform)
         self._change()
         self._client.connection_changed()
         self._client.pump()
 
 
-def _ending(served: _Served, target: Target) -> Ending:
+def _ending(served: _Served) -> Ending:
     """Why a link has ended; the server may have repeated the token."""
     closed = served.connection.link.closed
     if closed is not None:
-        closed = closed._replace(reason=without(closed.reason, target.secrets))
+        closed = closed._replace(reason=without(closed.reason, served.target.secrets))
     return after_end(closed, counted=served.counts)

@@ -90,6 +90,7 @@ class ServerSettings(Settings):
     ssl_certfile: str | None = option(None, text(optional=True))
     ssl_keyfile: str | None = option(None, text(optional=True))
     enable_custom_uvicorn_logger: bool | None = option(False, anything)
+    ping_timeout: float = option(20.0, seconds(0.001))
     handshake_timeout: float = option(10.0, seconds(0.001))
     max_connections: int = option(10_000, whole(1))
     allowed_origins: Sequence[str] | None = option(None, strings)
