@@ -15,7 +15,7 @@ python       ``program`` (default): as a whole program, to its end
              ``files``: a program to its end, with certificates and configuration files at hand
              ``pytest``: a file of tests
 js           ``talks``, or only a check of its syntax (default)
-json         ``frame`` (default): the codec takes it
+json         ``frame`` (default): the codec takes it; ``legacy``: that of the legacy half does
 http         ``head`` (default): our parsers take it
 toml         ``keys``, ``server``, ``client``, ``pyproject``
 sh           ``command`` (default): everything it names exists, and every option
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WAYS: dict[str, tuple[str, ...]] = {  # the first is the default
     "python": ("program", "serves", "talks", "inside", "legacy", "files", "pytest"),
     "js": ("check", "talks"),
-    "json": ("frame",),
+    "json": ("frame", "legacy"),
     "http": ("head",),
     "toml": ("", "keys", "server", "client", "pyproject"),
     "sh": ("command",),

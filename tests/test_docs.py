@@ -24,6 +24,8 @@ import maim_trio.errors
 import maim_trio.server
 from maim_trio._cli.arguments import build_parser
 from maim_trio._cli.keys import parse_keys
+from maim_trio._legacy.codec import custom_message
+from maim_trio._legacy.codec import decode as decode_legacy
 from maim_trio._runtime.hooks import call
 from maim_trio._transport.heads import parse_request, parse_response
 from maim_trio._wire.codec import decode
@@ -361,6 +363,15 @@ def node_says(expression: str, *options: str) -> str:
 @parametrized("json", "frame")
 def test_a_frame_can_be_decoded(block):
     decode(block.code.encode())
+
+
+@parametrized("json", "legacy")
+def test_a_legacy_frame_is_what_the_server_sends(block):
+    message = decode_legacy(block.code.encode())
+    if message.get("is_custom_message"):
+        assert message == custom_message("qq", message["message_type_name"], message["content"], message["timestamp"])
+    else:
+        assert maim_trio.MessageBase.from_dict(message).to_dict() == message
 
 
 @parametrized("http")

@@ -214,7 +214,7 @@ class Host(LegacyEndpoint):
         self.stats.total_connections += 1
         self.log.connection("connected %s", str(connection))
         if platform == UNKNOWN_PLATFORM:
-            self.log.info("%s has not said its platform: it receives broadcasts only", connection.link.remote)
+            self.log.connection("%s has not said its platform: it receives broadcasts only", connection.link.remote)
         if fight:
             self.log.warning(
                 "platform %s was taken over more than %d times within %g s: two clients seem to use the same name",

@@ -379,6 +379,18 @@ async def test_a_stop_sends_what_is_queued_first(network, play):
     assert peers[0].code == 1000
 
 
+async def test_a_stop_sends_also_to_a_server_that_has_not_let_us_in_yet(network, play):
+    peers = await play(old_server)
+    client = MemoryMessageClient(network)
+    await client.connect(URL, "qq")
+    async with client:
+        await SETTLED()
+        assert len(peers) == 1
+        assert not client.is_connected()  # half a second is not over yet
+        assert await client.send_message(text("now or never")) is True
+    assert texts(peers[0]) == ["now or never"]
+
+
 async def test_sending_waits_for_a_server_that_reads_slowly(network, play):
     gate = trio.Event()
 
