@@ -1,4 +1,5 @@
-"""How a legacy server lets a client in: over WebSocket before the upgrade is accepted."""
+"""How a legacy server lets a client in: over WebSocket before the upgrade is accepted, over TCP once it has said who it
+is."""
 
 from __future__ import annotations
 
@@ -6,13 +7,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
+from maim_trio._legacy._tcp import check_extra
 from maim_trio._transport.handshake import Accept, Refuse, Request, accept_link
 from maim_trio._wire.credentials import BadCredentials, origin_refused, read_legacy
-from maim_trio.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from maim_trio._legacy._tcp.registration import Registration
     from maim_trio._legacy.host import Host
     from maim_trio._transport.link import Link
 
@@ -81,8 +83,8 @@ async def accept(doorway: Doorway) -> Arrival | None:
 
 def check_mode(mode: str) -> None:
     """Raises ConfigError for a mode that cannot be used here."""
-    if mode not in _ACCEPT:
-        raise ConfigError(f"mode {mode!r} is not available in this version: use mode 'ws'")
+    if mode == "tcp":
+        check_extra()
 
 
 async def _accept_ws(doorway: Doorway) -> Arrival | None:
@@ -97,6 +99,24 @@ async def _accept_ws(doorway: Doorway) -> Arrival | None:
         return refusal or Accept([(LEGACY_HEADER, b"1")])
 
     link = await accept_link(
+        doorway.stream, decide, host.config.limits(), flusher=host.flusher, report=host.handshake_failed
+    )
+    return None if link is None else Arrival(link, platform)
+
+
+async def _accept_tcp(doorway: Doorway) -> Arrival | None:
+    from maim_trio._legacy._tcp.handshake import accept_tcp  # needs the extra
+
+    host = doorway.host
+    platform = ""
+
+    async def decide(registration: Registration) -> bool:
+        nonlocal platform
+        await trio.lowlevel.checkpoint()
+        platform = registration.platform
+        return doorway.admit(platform, registration.token or "", registration.remote_ip) is None
+
+    link = await accept_tcp(
         doorway.stream, decide, host.config.limits(), flusher=host.flusher, report=host.handshake_failed
     )
     return None if link is None else Arrival(link, platform)
@@ -136,5 +156,5 @@ def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in headers if key == name), None)
 
 
-_ACCEPT: Final[dict[str, Callable[[Doorway], Awaitable[Arrival | None]]]] = {"ws": _accept_ws}
+_ACCEPT: Final[dict[str, Callable[[Doorway], Awaitable[Arrival | None]]]] = {"ws": _accept_ws, "tcp": _accept_tcp}
 """The modes of a server. A further one has its entry here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -208,8 +209,9 @@ class LegacyConnection:
     # -- liveness
 
     async def _keepalive(self) -> None:
-        interval, timeout = self._endpoint.config.ping_interval, self._endpoint.config.ping_timeout
-        if not interval:
+        config, longest = self._endpoint.config, self.link.longest_ping_interval
+        interval, timeout = min(config.ping_interval or math.inf, longest), config.ping_timeout
+        if interval == math.inf:
             return
         while True:
             await trio.sleep(interval)

@@ -47,6 +47,10 @@ class ClientCore(LegacyEndpoint):
         before = self._keeper.target
         if target.address.secure and target.ssl_verify is False:
             self.log.warning("ssl_verify is off: whoever is in between can read the token and all messages")
+        if target.scheme == "tcps":
+            self.log.warning(
+                "tcps:// is not TLS but the same as tcp://: whoever can change what is on its way can read it"
+            )
         if before is not None and (before.url, before.platform) != (target.url, target.platform):
             self._say_lost(self._backlog.clear(), "were for another server or platform")
         return self._keeper.aim(target)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import trio
 
+from maim_trio._legacy._tcp import check_extra
 from maim_trio._legacy.accept import LEGACY_HEADER
 from maim_trio._legacy.pace import Ending, of_verdict
 from maim_trio._transport.handshake import HandshakeFailed, open_link
@@ -16,7 +17,7 @@ from maim_trio._transport.tls import client_context, client_stream
 from maim_trio._wire.close import after_refusal
 from maim_trio._wire.credentials import MAX_NAME, write_legacy
 from maim_trio.client._dial import detail_of, reason_of
-from maim_trio.client._url import Address, parse_url
+from maim_trio.client._url import WEBSOCKET_PORTS, Address, parse_url
 from maim_trio.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ __all__ = ["Dialled", "Target", "dial", "make_target", "open_stream"]
 
 
 _ACCEPTED: Final = LEGACY_HEADER.decode()
+_TCP_PORTS: Final = {"tcp": 18000, "tcps": 18000}
+_NOT_LET_IN: Final = (
+    "the server ended the connection when it had seen platform and token: it does not let this client in"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,11 @@ class Target:
     token: str = field(repr=False)
     ssl_verify: str | bool
     address: Address
+
+    @property
+    def scheme(self) -> str:
+        """``"ws"``, ``"wss"``, ``"tcp"`` or ``"tcps"``."""
+        return self.address.shown.partition("://")[0]
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -91,10 +101,10 @@ def make_target(
 
 
 def _address(url: str) -> Address:
-    scheme = url.partition("://")[0]
-    if scheme in ("tcp", "tcps"):
-        raise ConfigError(f"{scheme}:// is not available in this version: use ws:// or wss://")
-    return parse_url(url)
+    address = parse_url(url, {**WEBSOCKET_PORTS, **_TCP_PORTS})
+    if address.shown.startswith("tcp"):
+        check_extra()
+    return address
 
 
 async def open_stream(target: Target) -> trio.abc.Stream:
@@ -109,7 +119,8 @@ async def dial(target: Target, limits: Limits, open_stream: OpenStream) -> Diall
     timeout = limits.handshake_timeout
     with trio.move_on_after(timeout):
         try:
-            return await _open_ws(target, limits, await open_stream(target))
+            open_it = _open_tcp if target.scheme in _TCP_PORTS else _open_ws
+            return await open_it(target, limits, await open_stream(target))
         except HandshakeFailed as failure:
             detail = detail_of(failure, tls=target.address.secure, secrets=target.secrets)
             retry_after = failure.headers.get("retry-after")
@@ -119,6 +130,15 @@ async def dial(target: Target, limits: Limits, open_stream: OpenStream) -> Diall
         except OSError as error:
             return of_verdict(after_refusal(0, now=time.time(), detail=reason_of(error)))
     return of_verdict(after_refusal(0, now=time.time(), detail=f"no answer within {timeout:g} s"))
+
+
+async def _open_tcp(target: Target, limits: Limits, stream: trio.abc.Stream) -> Dialled | Ending:
+    from maim_trio._legacy._tcp.handshake import RegistrationRefused, open_tcp  # needs the extra
+
+    try:
+        return Dialled(await open_tcp(stream, target.platform, target.token or None, limits), accepted=True)
+    except RegistrationRefused:
+        return Ending(_NOT_LET_IN if target.token else f"{_NOT_LET_IN}; this client sends no token", refused=True)
 
 
 async def _open_ws(target: Target, limits: Limits, stream: trio.abc.Stream) -> Dialled:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maim_trio._delivery.backoff import Backoff
+from maim_trio._legacy._tcp.parser import ENDED
 from maim_trio._wire import close
 from maim_trio._wire.close import after_close
 from maim_trio._wire.text import one_line
@@ -51,6 +52,8 @@ def after_end(closed: Closed | None, *, counted: bool) -> Ending:
     code, reason = (closed.code, closed.reason) if closed is not None else (close.ABNORMAL, "")
     if closed is not None and not closed.by_peer and code != close.ABNORMAL:
         return Ending(f"this client closed the connection (close {code}): {reason}".rstrip(": "))
+    if reason == ENDED:
+        return Ending("the server ended the connection")
     if code == close.NORMAL and reason == REPLACED:
         return Ending("replaced by a newer connection of the same platform", replaced=True)
     if not counted and code == close.POLICY_VIOLATION:  # maim_message accepts first and looks at the token later

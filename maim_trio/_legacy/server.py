@@ -36,10 +36,11 @@ class MessageServer(Host):
             await trio.sleep_forever()
 
     ``await server.start(nursery)`` … ``await server.stop()``, ``trio.run(server.run)`` and ``server.run_sync()`` do the
-    same. `mode`: ``"ws"``. With `enable_token` a client needs one of the tokens of `add_valid_token`. `ssl_certfile`
-    and `ssl_keyfile` (None: the key is in `ssl_certfile`) make it speak TLS. `custom_logger`: an object with `debug`,
-    `info`, `warning`, `error`. Raises ConfigError for values that cannot work, and for an `app`, which would need
-    asyncio; `enable_custom_uvicorn_logger` is without effect.
+    same. `mode`: ``"ws"``, or ``"tcp"``, which needs the extra ``maim-trio[tcp]``. With `enable_token` a client needs
+    one of the tokens of `add_valid_token`. `ssl_certfile` and `ssl_keyfile` (None: the key is in `ssl_certfile`) make
+    it speak TLS, in mode ``"ws"``. `custom_logger`: an object with `debug`, `info`, `warning`, `error`. Raises
+    ConfigError for values that cannot work, and for an `app`, which would need asyncio; `enable_custom_uvicorn_logger`
+    is without effect.
 
     `options`, as in `ServerConfig`: `allowed_origins`, `close_timeout`, `enable_connection_log`, `enable_message_log`,
     `handler_ordering`, `handler_timeout`, `handshake_timeout`, `inbox_size`, `log_level`, `max_concurrent_handlers`,

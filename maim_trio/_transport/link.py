@@ -7,7 +7,8 @@ and the close handshake are answered here.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+import math
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import trio
 
@@ -46,6 +47,9 @@ class Link:
     `remote_ip` the peer's address ("" when unknown), `response_headers` (client) the headers of the server's 101, names
     in lower case. `bytes_in` and `bytes_out` are plain counts, the opening handshake included.
     """
+
+    longest_ping_interval: ClassVar[float] = math.inf
+    """Seconds. A peer that hears no ping for much longer takes us for dead."""
 
     __slots__ = (
         "__weakref__",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BadCredentials",
     "Credentials",
+    "check",
     "clean_headers",
     "mask",
     "origin_refused",
@@ -214,11 +215,16 @@ def _find(
         wanted = header.encode()
         found = (value for name, value in headers if name.lower() == wanted and value.strip(b" \t"))
         value = _decode_header(next(found, b""))
+    check(what, value, max_length)
+    return value or None
+
+
+def check(what: str, value: str, max_length: int) -> None:
+    """Raises `BadCredentials` for what is too long, or would break a line of the log."""
     if len(value) > max_length:
         raise BadCredentials(f"the {what} is longer than {max_length} characters")
     if _CONTROL.search(value):
         raise BadCredentials(f"the {what} contains a control character")
-    return value or None
 
 
 def _decode_header(raw: bytes) -> str:

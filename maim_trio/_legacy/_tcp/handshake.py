@@ -31,13 +31,19 @@ if TYPE_CHECKING:
     from maim_trio._transport.flusher import Flusher
     from maim_trio._transport.limits import Limits
 
-__all__ = ["HandshakeFailed", "Registration", "accept_tcp", "open_tcp"]
+__all__ = ["HandshakeFailed", "Registration", "RegistrationRefused", "accept_tcp", "open_tcp"]
 
 Decide = Callable[[Registration], Awaitable[bool]]
 Report = Callable[[str], None]
 
 PARTING_TIMEOUT = 2.0
 """Seconds that TCP may take to end after a handshake that came to nothing."""
+REFUSAL_WAIT = 0.5
+"""Seconds in which the server of 0.6.8, which has no word for it either, ends the connection of whom it refuses."""
+
+
+class RegistrationRefused(HandshakeFailed):
+    """The server has ended the connection when it had seen platform and token."""
 
 
 def _silent(_: str) -> None:
@@ -80,6 +86,7 @@ async def accept_tcp(
                 remote=hearing.remote,
                 idle_timeout=idle_timeout,
             )
+            link.greet()
         if link is None:
             await _part(pipe)
     finally:
@@ -99,10 +106,10 @@ async def open_tcp(
 ) -> TcpLink:
     """The client's link over a connected stream.
 
-    Takes at most `limits.handshake_timeout` seconds. That it returns does not say that the server has accepted the
-    registration: one that refuses it just ends the connection, which the next `receive` notices. Raises
-    HandshakeFailed; `ValueError` for a platform or token that cannot be written. When it fails or is cancelled the
-    stream is closed.
+    A server that refuses the registration just ends the connection. One that does not has either said something since,
+    as ours does at once, or is still there after half a second. Takes at most `limits.handshake_timeout` seconds.
+    Raises RegistrationRefused or another HandshakeFailed; `ValueError` for a platform or token that cannot be written.
+    When it fails or is cancelled the stream is closed.
     """
     pipe, remote = Pipe(stream), peer_of(stream)
     link = None
@@ -162,14 +169,14 @@ class _Hearing:
 
 
 async def _introduce(pipe: Pipe, registration: bytes, timeout: float) -> tuple[Cipher, bytes]:
-    """(what to encrypt with, what came glued to the server's key). Raises HandshakeFailed."""
+    """(what to encrypt with, what the server has said since). Raises HandshakeFailed."""
     with trio.move_on_after(timeout):
         try:
             keys, frames = KeyPair(), _FirstFrames(pipe)
             await pipe.write_all(handshake_frame(keys.public), math.inf)
             cipher = keys.agree(await frames.public_key())
             await pipe.write_all(data_head(len(registration)) + b"".join(cipher.seal(registration)), math.inf)
-            return cipher, bytes(frames.buffer)
+            return cipher, await frames.first_words()
         except Violation as violation:
             raise HandshakeFailed(0, violation.reason) from None
         except LOST:
@@ -194,6 +201,16 @@ class _FirstFrames:
         if kind != DATA:
             raise Violation(PROTOCOL_ERROR, "a heartbeat instead of the registration")
         return await self._payload(length)
+
+    async def first_words(self) -> bytes:
+        """What the server says to a client that it has let in; it may be silent. Raises RegistrationRefused."""
+        with trio.move_on_after(REFUSAL_WAIT):
+            while not self.buffer:
+                data = await self.pipe.read()
+                if not data:
+                    raise RegistrationRefused(0, "")
+                self.buffer += data
+        return bytes(self.buffer)
 
     async def _payload(self, length: int) -> bytes:
         await self._read(length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["HEARTBEAT_INTERVAL", "IDLE_TIMEOUT", "TcpLink"]
 
-HEARTBEAT_INTERVAL = 15.0
+HEARTBEAT_INTERVAL: Final = 15.0
 """Seconds between two heartbeats of a client, in 0.6.8 as well."""
-IDLE_TIMEOUT = 45.0
+IDLE_TIMEOUT: Final = 45.0
 """Seconds of silence after which the peer is taken for dead: three heartbeats of a client, or three answers to them."""
+
+FRAME_EXTRA: Final = HEAD_SIZE + SEALED_EXTRA
+"""Bytes of a frame beside its message."""
 
 
 class TcpLink(Link):
@@ -34,6 +37,8 @@ class TcpLink(Link):
     only, and 1005 says that the peer has ended the connection between two frames. A client's `ping` is a heartbeat; a
     server cannot ask for one. `receive` ends the link after `idle_timeout` seconds in which nothing came at all.
     """
+
+    longest_ping_interval: ClassVar[float] = HEARTBEAT_INTERVAL
 
     __slots__ = ("_cipher", "_heard", "_heard_at", "_idle_timeout", "_tcp_parser")
 
@@ -121,27 +126,40 @@ class TcpLink(Link):
         if self._writer.sealed:
             raise self._ended()
         head = data_head(len(payload))
-        if not self._writer.has_space(HEAD_SIZE + SEALED_EXTRA + len(payload)):
+        if not self.has_space(len(payload)):
             raise trio.WouldBlock
         counted, sealed = self._cipher.seal(payload)
         small = len(sealed) < SEPARATE_PART
         self._writer.put((head + counted + sealed,) if small else (head + counted, sealed))
 
+    def has_space(self, size: int) -> bool:
+        """Whether a message of `size` bytes could be queued now."""
+        return super().has_space(FRAME_EXTRA + size)
+
+    async def wait_space(self, size: int = 0) -> None:
+        """Until the queue is at most half full and takes a message of `size` bytes, or the link has ended."""
+        await super().wait_space(FRAME_EXTRA + size)
+
     # -- control
+
+    def greet(self) -> None:
+        """Tells a new client, by a heartbeat that it has not asked for, that it is in. 0.6.8's passes that over."""
+        self._writer.put_pong(HEARTBEAT_FRAME)
 
     async def ping(self, timeout: float) -> float:
         """Finds out whether the peer is there, and returns how long that took in seconds.
 
         A client sends a heartbeat and waits for an answer. Nobody answers a server's, so a server waits for whatever
-        the client sends next, and for as long as clients may be silent. Raises `trio.TooSlowError`, after `timeout`
-        seconds (a server: not before `idle_timeout`), and LinkClosed when the link ends meanwhile. Cancel-safe.
+        the client sends next. Raises `trio.TooSlowError`, after `timeout` seconds (a server: when `idle_timeout` has
+        passed before them), and LinkClosed when the link ends meanwhile. Cancel-safe.
         """
         if self.client:
             return await super().ping(timeout)
         if self.closed is not None:
             raise self._ended()
         start = trio.current_time()
-        with trio.fail_after(max(timeout, self._heard_at + self._idle_timeout - start)):
+        silent_at = self._heard_at + self._idle_timeout
+        with trio.fail_after(max(0.0, silent_at - start) + timeout):
             await self._wait_heard()
         if self.closed is not None:
             raise self._ended()

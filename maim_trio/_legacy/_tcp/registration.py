@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from maim_trio._transport.frames import PROTOCOL_ERROR, Violation
+from maim_trio._wire.credentials import MAX_API_KEY, MAX_NAME, BadCredentials, check
 
 __all__ = ["Registration", "decode_registration", "encode_registration"]
 
@@ -43,4 +44,9 @@ def decode_registration(payload: bytes, remote: tuple[str, str] = ("", "")) -> R
     token = fields.get("token")
     if token is not None and not isinstance(token, str):
         raise Violation(PROTOCOL_ERROR, "the token in the registration is no text")
+    try:
+        check("platform", platform, MAX_NAME)
+        check("token", token or "", MAX_API_KEY)
+    except BadCredentials as error:
+        raise Violation(PROTOCOL_ERROR, f"{error.message}, in the registration") from None
     return Registration(platform, token, *remote)

@@ -16,7 +16,7 @@ from maim_trio._transport.link import running
 from tests.transport.conftest import fail_after, tcp_pair
 from tests.transport.raw import memory_pair
 
-from .raw import TcpPeer
+from .raw import HEARTBEAT, TcpPeer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -109,6 +109,7 @@ class Server:
         await peer.exchange_keys()
         await peer.register(platform)
         await served.opened.wait()
+        assert await peer.tcp_frame() == (HEARTBEAT, b"")  # the greeting
         return peer, served
 
     async def _serve(self, served: Served) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from typing import TYPE_CHECKING
@@ -10,12 +11,12 @@ import pytest
 import trio
 import trio.testing
 
-from maim_trio._legacy._tcp.handshake import HandshakeFailed, accept_tcp, open_tcp
+from maim_trio._legacy._tcp.handshake import HandshakeFailed, RegistrationRefused, accept_tcp, open_tcp
 from maim_trio._transport.frames import TOO_BIG
 from maim_trio._transport.limits import LinkClosed
 
 from . import raw
-from .conftest import LIMITS, Client, Server, collect, in_memory
+from .conftest import LIMITS, Client, Server, in_memory
 
 if TYPE_CHECKING:
     from .conftest import Served
@@ -42,6 +43,7 @@ class TestServer:
         await served.opened.wait()
         assert served.registration is not None
         assert (served.registration.platform, served.registration.token) == ("qq", "right")
+        assert await peer.tcp_frame() == (raw.HEARTBEAT, b"")  # not asked for: it says that the client is in
         await peer.say(b'{"a": 1}')
         await peer.aclose()
         await served.finished.wait()
@@ -298,13 +300,49 @@ class TestClient:
             await client.dial(platform="\ud800")
         assert client.stream.closed
 
-    async def test_a_refusal_is_an_early_end(self, client: Client) -> None:
-        peer, link = await client.opened()
-        await peer.tcp_frame()
-        await peer.aclose()
-        ended = await collect(link, [])
-        assert (ended.code, ended.by_peer) == (1005, True)
+    async def test_a_refusal_is_an_early_end(self, client: Client, nursery: trio.Nursery) -> None:
+        async def refuse() -> None:
+            await client.peer.exchange_keys()
+            await client.peer.tcp_frame()
+            await client.peer.aclose()
+
+        nursery.start_soon(refuse)
+        with pytest.raises(RegistrationRefused):
+            await client.dial(token="wrong")
+        assert client.stream.closed
+
+    async def test_a_server_that_is_silent_has_let_it_in_after_half_a_second(self, client: Client) -> None:
+        started = trio.current_time()
+        _, link = await client.opened()
+        assert trio.current_time() - started == pytest.approx(0.5)
         await link.aclose()
+
+    async def test_a_server_that_says_something_has_let_it_in_at_once(
+        self, client: Client, nursery: trio.Nursery
+    ) -> None:
+        async def greet() -> None:
+            await client.peer.exchange_keys()
+            await client.peer.tcp_frame()
+            await client.peer.send(raw.frame(raw.HEARTBEAT) + client.peer.keys.seal(b"hello"))
+
+        nursery.start_soon(greet)
+        started = trio.current_time()
+        link = await client.dial()
+        assert trio.current_time() == started
+        assert await link.receive() == [b"hello"]
+        await link.aclose()
+
+    async def test_a_deadline_that_passes_meanwhile_is_no_refusal(self, client: Client, nursery: trio.Nursery) -> None:
+        async def stay_silent() -> None:
+            await client.peer.exchange_keys()
+            await client.peer.tcp_frame()
+            await trio.sleep(LIMITS.handshake_timeout)
+
+        client.limits = dataclasses.replace(LIMITS, handshake_timeout=0.2)
+        nursery.start_soon(stay_silent)
+        with pytest.raises(HandshakeFailed, match=r"no answer within 0\.2 s") as raised:
+            await client.dial()
+        assert not isinstance(raised.value, RegistrationRefused)
 
     async def test_a_violation_right_after_the_key_ends_the_link(self, client: Client) -> None:
         peer, link = await client.opened()

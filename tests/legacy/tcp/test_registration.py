@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from maim_trio._legacy._tcp.registration import Registration, decode_registration, encode_registration
 from maim_trio._transport.frames import Violation
 
-TEXT = st.text(min_size=1, max_size=50)
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=50)
 
 
 @given(TEXT, st.none() | TEXT)
@@ -47,6 +47,10 @@ def test_it_knows_where_the_client_is():
         (b'{"platform": 5}', "names no platform"),
         (b'{"platform": ["qq"]}', "names no platform"),
         (b'{"platform": "qq", "token": 123456}', "the token in the registration is no text"),
+        (b'{"platform": "q\\nq"}', "the platform contains a control character, in the registration"),
+        (b'{"platform": "qq", "token": "a\\u0000"}', "the token contains a control character, in the registration"),
+        (b'{"platform": "%b"}' % (b"q" * 257), "the platform is longer than 256 characters, in the registration"),
+        (b'{"platform": "\\ud800"}', "is no JSON"),
     ],
 )
 def test_anything_else_is_refused(payload, reason):
