@@ -72,7 +72,7 @@ def parse_handshake_head(data: bytes | bytearray) -> int:
 
 def _what_came_instead(data: bytes | bytearray) -> str:
     if data.startswith(_HTTP):
-        return "the peer speaks HTTP or WebSocket, not the TCP mode: its url must begin with ws://, or ours must"
+        return "the peer speaks HTTP or WebSocket (ws://) and not the TCP mode (tcp://)"
     if data.startswith(b"\x16\x03") or data.startswith(b"\x15\x03"):
         return "the peer speaks TLS, which the TCP mode does not know, not even as tcps://"
     length, kind = _HEAD.unpack_from(data)
