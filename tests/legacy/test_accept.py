@@ -10,8 +10,6 @@ import pytest
 import trio
 import trio.testing
 
-from maim_trio import MessageServer
-from maim_trio.errors import ConfigError
 from tests.legacy.memory import TOKEN, LegacyPeer, MemoryMessageServer, joined, text
 from tests.transport.raw import request
 
@@ -181,8 +179,3 @@ async def test_an_open_server_says_so_once(network, log):
     async with guarded(network):
         pass
     assert log.lines("WARNING") == []
-
-
-def test_a_mode_that_is_not_there_yet_is_named():
-    with pytest.raises(ConfigError, match="mode 'tcp' is not available"):
-        MessageServer(mode="tcp")

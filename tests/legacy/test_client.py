@@ -537,7 +537,7 @@ async def test_cancelled_it_leaves_nothing_open(network, play):
     [
         ({"url": 5}, "url must be a string, not int"),
         ({"url": "http://x"}, "url must begin with ws:// or wss://"),
-        ({"url": "tcp://x:1"}, "tcp:// is not available"),
+        ({"url": "udp://x:1"}, "url must begin with ws:// or wss:// or tcp:// or tcps://, not 'udp'"),
         ({"platform": ""}, "platform must be a string of 1 to 256 characters"),
         ({"platform": None}, "platform must be a string"),
         ({"platform": " qq"}, "platform begins or ends with a space"),
