@@ -61,5 +61,9 @@ def one_of_each_kind() -> list[dict[str, Any]]:
     ]
 
 
+def message(words: Any, *, platform: str = "qq") -> MessageBase:
+    return parsed(text(words, platform=platform))
+
+
 def parsed(plain: dict[str, Any]) -> MessageBase:
     return MessageBase.from_dict(plain)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from maim_trio import MessageServer
-from tests.interop.legacy_tcp import TOKEN, WRONG_TOKEN, Heard, message, one_of_each_kind, until
+from tests.interop.legacy import TOKEN, WRONG_TOKEN, Heard, message, one_of_each_kind, until
 from tests.interop.versions import only_versions
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.interop.peer_process import PeerProcess
 
-pytestmark = only_versions("0.6.8")
+pytestmark = only_versions("0.6.8", "0.6.0")
 
 Serve = Callable[..., Awaitable[tuple[MessageServer, Heard]]]
 
@@ -55,7 +55,7 @@ async def test_messages_of_every_kind_travel_both_ways_unchanged(client, serve_t
     await until(lambda: server.get_platforms() == {"qq"})
     for payload in one_of_each_kind():
         await client.do("send", message=payload)
-        assert await heard.get() == payload
+        assert await heard.get_one() == payload
         assert await server.broadcast_to_platform("qq", payload)
         assert (await client.expect("message"))["message"] == payload
     await client.stop()
@@ -67,7 +67,7 @@ async def test_custom_messages_travel_both_ways(client, serve_tcp):
     await connect(client, server)
     await until(lambda: server.get_platforms() == {"qq"})
     await client.do("custom", platform="qq", type="poke", content={"times": 3})
-    got = await heard.get()
+    got = await heard.get_one()
     assert (got["message_type_name"], got["content"], got["is_custom_message"]) == ("poke", {"times": 3}, True)
     assert await server.send_custom_message("qq", "poke", {"back": True})
     assert (await client.expect("custom"))["message"]["content"] == {"back": True}
@@ -83,7 +83,7 @@ async def test_a_wrong_token_is_refused_and_disturbs_nobody(client, serve_tcp, m
     await until(lambda: server.get_stats()["failed_auths"] >= 2)  # it comes back
     assert server.get_platforms() == {"qq"}
     await client.do("send", message=message("still here").to_dict())
-    assert (await heard.get())["message_segment"]["data"] == "still here"
+    assert (await heard.get_one())["message_segment"]["data"] == "still here"
     await stranger.stop()
     await client.stop()
 
@@ -95,7 +95,7 @@ async def test_a_burst_arrives_whole_and_in_order_both_ways(client, serve_tcp):
     for number in range(200):
         await client.do("send", message=message(number).to_dict())
         assert await server.send_message(message(number))
-    assert [(await heard.get())["message_segment"]["data"] for _ in range(200)] == [*range(200)]
+    assert [(await heard.get_one())["message_segment"]["data"] for _ in range(200)] == [*range(200)]
     got = [(await client.expect("message"))["message"]["message_segment"]["data"] for _ in range(200)]
     assert got == [*range(200)]
     await client.stop()
@@ -123,7 +123,7 @@ async def test_it_comes_back_to_a_server_that_was_restarted(client, serve_tcp):
         server, heard = await serve_tcp(port=port)
         await until(lambda: server.get_platforms() == {"qq"})  # noqa: B023 - called before the next round
         await client.do("send", message=message(number).to_dict())
-        assert (await heard.get())["message_segment"]["data"] == number
+        assert (await heard.get_one())["message_segment"]["data"] == number
         await until(lambda: server.get_stats()["messages_received"] == 1)  # noqa: B023
         assert await server.send_message(message(f"back {number}"))
         assert (await client.expect("message"))["message"]["message_segment"]["data"] == f"back {number}"
@@ -140,7 +140,7 @@ async def test_the_newer_connection_of_a_platform_wins_and_stays(client, serve_t
     await client.stop()  # it may have come back meanwhile, and then the newer one does
     await until(lambda: server.get_stats()["current_connections"] == 1)
     await newer.do("send", message=message("newer").to_dict())
-    assert (await heard.get())["message_segment"]["data"] == "newer"
+    assert (await heard.get_one())["message_segment"]["data"] == "newer"
     assert server.get_platforms() == {"qq"}
     assert await server.send_message(message("to the newer"))
     assert (await newer.expect("message"))["message"]["message_segment"]["data"] == "to the newer"
@@ -155,7 +155,7 @@ async def test_a_router_connects_each_platform_to_its_server(client, serve_tcp):
         await until(lambda: server.get_platforms() == {platform})  # noqa: B023 - called before the next round
         payload = message("by the router", platform=platform).to_dict()
         await client.do("send", message=payload)
-        assert await heard.get() == payload
+        assert await heard.get_one() == payload
         assert await server.broadcast_to_platform(platform, payload)
         assert (await client.expect("message"))["message"] == payload
     await client.stop()

@@ -8,14 +8,14 @@ import pytest
 import trio
 
 from maim_trio import MessageClient, RouteConfig, Router, TargetConfig
-from tests.interop.legacy_tcp import TOKEN, WRONG_TOKEN, Heard, message, one_of_each_kind
+from tests.interop.legacy import TOKEN, WRONG_TOKEN, Heard, message, one_of_each_kind
 from tests.interop.peer_process import PATIENCE
 from tests.interop.versions import only_versions
 
 if TYPE_CHECKING:
     from tests.interop.peer_process import PeerProcess
 
-pytestmark = only_versions("0.6.8")
+pytestmark = only_versions("0.6.8", "0.6.0")
 
 HURRY = {"reconnect_delay": 0.1, "max_reconnect_delay": 0.5}
 
@@ -54,7 +54,7 @@ async def test_messages_of_every_kind_travel_both_ways_unchanged(server, scheme)
             assert (await server.expect("message"))["message"] == payload
             await server.do("send", platform="qq", message=payload)
             assert (await server.expect("sent"))["accepted"] is True
-            assert await heard.get() == payload
+            assert await heard.get_one() == payload
     await registered(server)
     await server.stop()
 
@@ -68,7 +68,7 @@ async def test_custom_messages_travel_both_ways(server):
         got = (await server.expect("custom"))["message"]
         assert (got["platform"], got["message_type_name"], got["content"]) == ("qq", "poke", {"times": 3})
         await server.do("custom", platform="qq", type="poke", content={"back": True})
-        assert (await heard.get())["content"] == {"back": True}
+        assert (await heard.get_one())["content"] == {"back": True}
     await server.stop()
 
 
@@ -114,7 +114,7 @@ async def test_a_restart_of_the_server_loses_nothing_that_was_sent_meanwhile(ser
             got = (await server.expect("message"))["message"]
             assert got["message_segment"]["data"] == f"after restart {number}"
             await server.do("send", platform="qq", message=message(number).to_dict())
-            assert (await heard.get())["message_segment"]["data"] == number
+            assert (await heard.get_one())["message_segment"]["data"] == number
     await server.stop()
 
 
@@ -129,7 +129,7 @@ async def test_a_router_has_a_connection_for_each_platform(server):
             assert await router.send_message(payload)
             assert (await server.expect("message"))["message"] == payload.to_dict()
             await server.do("send", platform=platform, message=payload.to_dict())
-            assert await heard.get() == payload.to_dict()
+            assert await heard.get_one() == payload.to_dict()
         await router.remove_platform("qq")
         await registered(server, "wechat")
     await server.stop()
