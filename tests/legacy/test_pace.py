@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from maim_trio._legacy._tcp.parser import ENDED
 from maim_trio._legacy.pace import REPLACED, RIVAL_CALM, RIVAL_MAX_DELAY, Ending, Pace, after_end
 from maim_trio._legacy.settings import ClientSettings
 from maim_trio._transport.limits import Closed
@@ -95,3 +96,7 @@ def test_the_word_of_a_server_that_refuses_is_told():
         "the server refused this client (close 1008): 无效的令牌"
     )
     assert after_end(Closed(1008, "a\nb" * 200, True), counted=False).reason.isprintable()
+
+
+def test_the_end_of_a_tcp_connection_is_told_without_a_code_that_nobody_has_sent():
+    assert after_end(Closed(1005, ENDED, True), counted=True) == Ending("the server ended the connection")
