@@ -59,7 +59,7 @@ $(STAMP): pyproject.toml
 	@echo "setting up .venv"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[speed]' --group test --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[speed,tcp]' --group test --group lint
 	@touch $@
 
 clean:

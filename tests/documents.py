@@ -5,15 +5,17 @@ that its language has by default. The ways:
 
 ===========  ==========================================================================================================
 python       ``program`` (default): as a whole program, to its end
-             ``serves``: a program that serves until Ctrl-C; ``ends=cleanly``: with status 0, after a stop in order
+             ``serves``: a program that serves until Ctrl-C; ``ends=cleanly``: with status 0, after a stop in order;
+             ``speaks=legacy``: to legacy clients
              ``talks``: a program that runs to its end against the nearest ``serves`` block above it, or the README's;
              ``prints="text"``: its output holds that
              ``inside``: statements inside of an async function, with a server, two clients and all public names;
              ``calls=f`` calls what the block defines, as the library would
+             ``legacy``: the same for the legacy half: server, client, message, url, token and nursery are there
              ``files``: a program to its end, with certificates and configuration files at hand
              ``pytest``: a file of tests
 js           ``talks``, or only a check of its syntax (default)
-json         ``frame`` (default): the codec takes it
+json         ``frame`` (default): the codec takes it; ``legacy``: that of the legacy half does
 http         ``head`` (default): our parsers take it
 toml         ``keys``, ``server``, ``client``, ``pyproject``
 sh           ``command`` (default): everything it names exists, and every option
@@ -31,9 +33,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 WAYS: dict[str, tuple[str, ...]] = {  # the first is the default
-    "python": ("program", "serves", "talks", "inside", "files", "pytest"),
+    "python": ("program", "serves", "talks", "inside", "legacy", "files", "pytest"),
     "js": ("check", "talks"),
-    "json": ("frame",),
+    "json": ("frame", "legacy"),
     "http": ("head",),
     "toml": ("", "keys", "server", "client", "pyproject"),
     "sh": ("command",),

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+import maim_trio
 import maim_trio.client
 import maim_trio.client_factory
 import maim_trio.errors
 import maim_trio.server
 from maim_trio._cli.arguments import build_parser
 from maim_trio._cli.keys import parse_keys
+from maim_trio._legacy.codec import custom_message
+from maim_trio._legacy.codec import decode as decode_legacy
 from maim_trio._runtime.hooks import call
 from maim_trio._transport.heads import parse_request, parse_response
 from maim_trio._wire.codec import decode
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 PORT = "18040"  # in the documents; the tests take a free one
 PATIENCE = 20.0
 UTF8 = {**os.environ, "PYTHONUTF8": "1"}  # what blocks print may be Chinese, whatever the locale
+TOKEN = "token-of-qq"
 USERS = {"key-of-alice": "alice", "key-of-bob": "bob"}
 PUBLIC = {
     name: getattr(module, name)
@@ -126,13 +130,19 @@ def test_a_python_program_runs(block, tmp_path, monkeypatch, capsys):
 
 @parametrized("python", "serves")
 def test_a_server_program_serves_until_it_is_interrupted(block):
+    connect = connect_legacy_client if block.options.get("speaks") == "legacy" else connect_once
     with serving(block) as port:
-        trio.run(connect_once, f"ws://127.0.0.1:{port}/ws")
+        trio.run(connect, f"ws://127.0.0.1:{port}/ws")
 
 
 async def connect_once(url: str) -> None:
     async with WebSocketClient(create_client_config(url, "key-of-alice", platform="qq")) as client:
         assert await client.connect(), client.get_last_error()
+
+
+async def connect_legacy_client(url: str) -> None:
+    async with maim_trio.MessageClient() as client:
+        assert await client.connect(url, "qq", TOKEN), client.get_last_error()
 
 
 @parametrized("python", "talks")
@@ -206,6 +216,27 @@ async def test_statements_run_inside_of_a_trio_program(block):
             await call_as_the_library_would(block, namespace, metadata)
             nursery.cancel_scope.cancel()
 
+
+@parametrized("python", "legacy")
+async def test_statements_of_the_legacy_half_run_inside_of_a_trio_program(block):
+    namespace = {name: getattr(maim_trio, name) for name in maim_trio.__all__}
+    server, client = maim_trio.MessageServer("127.0.0.1", 0, enable_token=True), maim_trio.MessageClient()
+    server.add_valid_token(TOKEN)
+    with trio.fail_after(PATIENCE):
+        async with server, client, trio.open_nursery() as nursery:
+            url = f"ws://127.0.0.1:{server.port}/ws"
+            assert await client.connect(url, "qq", TOKEN)
+            namespace |= {"server": server, "client": client, "nursery": nursery, "on_message": print}
+            namespace |= {"url": url, "token": TOKEN, "trio": trio, "message": LEGACY_MESSAGE}
+            await execute(compiled(block, block.code.replace(PORT, str(server.port)), TOP_LEVEL_AWAIT), namespace)
+            for name in filter(None, block.options.get("calls", "").split(",")):
+                await call(namespace[name], LEGACY_MESSAGE.to_dict())
+            nursery.cancel_scope.cancel()
+
+
+LEGACY_MESSAGE = maim_trio.MessageBase(
+    maim_trio.BaseMessageInfo(platform="qq", message_id="m1", time=1703123456.0), maim_trio.Seg("text", "Hello!")
+)
 
 TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
@@ -332,6 +363,15 @@ def node_says(expression: str, *options: str) -> str:
 @parametrized("json", "frame")
 def test_a_frame_can_be_decoded(block):
     decode(block.code.encode())
+
+
+@parametrized("json", "legacy")
+def test_a_legacy_frame_is_what_the_server_sends(block):
+    message = decode_legacy(block.code.encode())
+    if message.get("is_custom_message"):
+        assert message == custom_message("qq", message["message_type_name"], message["content"], message["timestamp"])
+    else:
+        assert maim_trio.MessageBase.from_dict(message).to_dict() == message
 
 
 @parametrized("http")

@@ -235,6 +235,38 @@ async def test_the_host_on_asyncio_hears_what_it_sent(output_of):
     assert sorted(lines[3:]) == ["heard one", "heard three", "heard two"]
 
 
+async def test_the_adapter_talks_to_the_legacy_bot_and_waits_for_it(output_of):
+    assert await output_of("legacy_bot.py") == [
+        "adapter: authentication failed (HTTP 401): this token is not valid",
+        "adapter: connected: True",
+        "bot: Ming says 'Hello, bot!'",
+        "adapter: an answer of reply and text for group 20002",
+        "bot: poked by 10001 on qq",
+        "adapter: 10001 is poked back",
+        "adapter: kept: True",
+        "bot: Ming says 'Are you there?'",
+        "adapter: an answer of reply and text for group 20002",
+    ]
+
+
+async def test_the_legacy_router_follows_its_configuration(output_of):
+    assert await output_of("legacy_router.py") == [
+        "connect qq True",
+        "  qq: the old bot got 'hello'",
+        "connect wechat True",
+        "  wechat: the old bot got 'hello'",
+        "wechat moves, telegram comes, qq stays as it is",
+        "connect qq True",
+        "  qq: the old bot got 'hello again'",
+        "connect wechat True",
+        "  wechat: the new bot got 'hello again'",
+        "connect telegram True",
+        "  telegram: the new bot got 'hello again'",
+        "connections made: {'qq': 1, 'wechat': 2, 'telegram': 1}",
+        "there is no platform 'discord' in the configuration of this router",
+    ]
+
+
 # -- those that serve
 
 

@@ -11,7 +11,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "maim_trio"
-PURE = ["errors.py", "message", "_wire", "_delivery", "_transport/frames.py"]
+PURE = [
+    "errors.py",
+    "message",
+    "_wire",
+    "_delivery",
+    "_transport/frames.py",
+    "_legacy/message.py",
+    "_legacy/convert.py",
+    *(f"_legacy/_tcp/{name}.py" for name in ("framing", "crypto", "parser", "registration")),
+]
 IMPURE = {"trio", "trio_websocket", "socket", "ssl", "time", "random", "uuid", "asyncio", "threading"}
 CALLS_OF_OS = {"urandom"}  # the masks of frames need it; nothing else of os is for a pure module
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_type
 
-from maim_trio import __version__
+from maim_trio import BaseMessageInfo as LegacyInfo
+from maim_trio import (
+    MessageBase,
+    MessageClient,
+    MessageConverter,
+    MessageServer,
+    RouteConfig,
+    Router,
+    TargetConfig,
+    __version__,
+)
+from maim_trio import UserInfo as LegacyUser
 from maim_trio.client import (
     ClientConfig,
     ConnectionEntry,
@@ -81,6 +92,19 @@ def messages() -> None:
     message.message_info.platform = "telegram"
     if message.message_info.sender_info is not None and message.message_info.sender_info.user_info is not None:
         assert_type(message.message_info.sender_info.user_info.user_id, str)
+
+
+def legacy_messages() -> None:
+    user = LegacyUser("qq", user_id=10001)
+    legacy = MessageBase(LegacyInfo(platform="qq", user_info=user), Seg("text", "hi"), raw_message="hi")
+    assert_type(legacy.to_dict(), dict[str, Any])
+    assert_type(MessageBase.from_dict(legacy.to_dict()), MessageBase)
+    assert_type(legacy.message_info.platform, str | None)
+    assert_type(user.user_id, str | int | None)
+    assert_type(MessageConverter.to_api_receive(legacy, "key"), APIMessageBase)
+    assert_type(MessageConverter.to_api_send(legacy, api_key="key", platform="qq"), APIMessageBase)
+    assert_type(MessageConverter.from_api_receive(make_message()), MessageBase)
+    assert_type(MessageConverter.from_api_send(make_message()), MessageBase)
 
 
 # -- callbacks, in the forms that they may take
@@ -220,6 +244,65 @@ async def use_multi_client() -> None:
         assert_type(client.get_last_error("main"), str | None)
         assert_type(await client.disconnect(), dict[str, bool])
     assert_type(create_multi_client({"main": {"url": "ws://localhost/ws", "api_key": "key"}}), WebSocketMultiClient)
+
+
+async def on_legacy_message(message: dict[str, Any]) -> None:
+    await use_legacy_client(message)
+
+
+async def use_legacy_server(nursery: trio.Nursery, message: MessageBase) -> None:
+    server = MessageServer("127.0.0.1", 18000, enable_token=True, mode="ws", inbox_size=10)
+    server.add_valid_token("token")
+    server.remove_valid_token("token")
+    server.register_message_handler(on_legacy_message)
+    server.register_custom_message_handler("poke", lambda message: message["content"])
+    async with server as running:
+        assert_type(running, MessageServer)
+        assert_type(server.port, int)
+        assert_type(await server.verify_token("token"), bool)
+        assert_type(await server.send_message(message), bool)
+        assert_type(await server.send_custom_message("qq", "poke", {"a": 1}), bool)
+        assert_type(await server.broadcast_to_platform("qq", message.to_dict()), bool)
+        await server.broadcast_message(message.to_dict())
+        assert_type(server.get_platforms(), set[str])
+        assert_type(server.get_stats(), dict[str, Any])
+        await server.process_message(message.to_dict())
+    await server.start(nursery)
+    await server.stop()
+
+
+async def use_legacy_client(message: dict[str, Any]) -> None:
+    client = MessageClient(mode="ws", reconnect_delay=0.5)
+    async with client as running:
+        assert_type(running, MessageClient)
+        assert_type(await client.connect("wss://localhost/ws", "qq", "token", ssl_verify=False), bool)
+        assert_type(client.is_connected(), bool)
+        assert_type(client.platform, str | None)
+        assert_type(client.get_last_error(), str | None)
+        assert_type(await client.send_message(message), bool)
+        assert_type(await client.send_message(MessageBase.from_dict(message)), bool)
+        assert_type(await client.send_custom_message("poke", {"a": 1}), bool)
+
+
+async def use_router(nursery: trio.Nursery, message: MessageBase) -> None:
+    config = RouteConfig({"qq": TargetConfig("ws://localhost/ws", "token")})
+    assert_type(RouteConfig.from_dict(config.to_dict()), RouteConfig)
+    assert_type(TargetConfig.from_dict({"url": "ws://localhost/ws"}), TargetConfig)
+    router: Router = await nursery.start(Router(config).run)
+    router.register_class_handler(on_legacy_message)
+    router.register_custom_message_handler("poke", on_legacy_message)
+    router.unregister_message_handler("poke", on_legacy_message)
+    assert_type(await router.connect("qq"), bool)
+    assert_type(router.check_connection("qq"), bool)
+    assert_type(router.get_last_error("qq"), str | None)
+    assert_type(router.clients, dict[str, MessageClient])
+    assert_type(router.get_target_url(message), str | None)
+    assert_type(await router.send_message(message), bool)
+    assert_type(await router.send_custom_message("qq", "poke", {"a": 1}), bool)
+    await router.add_platform("wechat", TargetConfig("ws://localhost/ws"))
+    await router.remove_platform("wechat")
+    await router.update_config(config.to_dict())
+    await router.stop()
 
 
 def use_errors(payload: Mapping[str, Any]) -> str:

@@ -114,10 +114,12 @@ class Checked:
 
     section: ClassVar[str] = ""
     """The table of a TOML file that holds this configuration, where the file has such tables."""
+    owner: ClassVar[str] = ""
+    """What errors call it, where users do not know this class by its own name."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.__dataclass_fields__ and name not in self.__dict__ and not name.startswith("_"):
-            raise ConfigError(f"{type(self).__name__} has no field {name}")  # a misspelt hook would never be called
+            raise ConfigError(f"{self._title()} has no field {name}")  # a misspelt hook would never be called
         super().__setattr__(name, value)
 
     def __post_init__(self) -> None:
@@ -173,7 +175,7 @@ class Checked:
         """One sentence about the first thing that keeps this configuration from being used, or None."""
         missing = self.get_missing_fields()
         if missing:
-            return f"{type(self).__name__} needs {', '.join(sorted(missing))}: set it before starting"
+            return f"{self._title()} needs {', '.join(sorted(missing))}: set it before starting"
         return None
 
     def update(self, changes: Mapping[str, Any]) -> set[str]:
@@ -184,7 +186,7 @@ class Checked:
         names = {field.name for field in dataclasses.fields(self)}
         unknown = sorted(set(changes) - names)
         if unknown:
-            raise ConfigError(f"{type(self).__name__} has no field {', '.join(unknown)}")
+            raise ConfigError(f"{self._title()} has no field {', '.join(unknown)}")
         checked = {name: self._checked(name, value) for name, value in changes.items()}
         changed = {name for name, value in checked.items() if getattr(self, name) != value}
         for name, value in checked.items():
@@ -199,6 +201,10 @@ class Checked:
         if problem is not None and self.problem() is None:
             raise ConfigError(problem)
         return self.update(changes)
+
+    @classmethod
+    def _title(cls) -> str:
+        return cls.owner or cls.__name__
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any], place: Callable[[str], str]) -> Self:
@@ -221,7 +227,7 @@ class Checked:
         field = self.__dataclass_fields__[name]
         wrong = _wrong(field, value)
         if wrong is not None:
-            raise ConfigError(f"{type(self).__name__}.{name} {wrong}")
+            raise ConfigError(f"{self._title()}.{name} {wrong}")
         return _normalised(field, value)
 
 

@@ -21,12 +21,12 @@ def _handlers(value: Any) -> str | None:
     return "must be a dict of callables, with the types of messages as keys"
 
 
-def _upper(value: Any) -> Any:
+def upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
-def _level(value: Any) -> str | None:
-    return one_of(*LEVELS)(_upper(value))
+def level(value: Any) -> str | None:
+    return one_of(*LEVELS)(upper(value))
 
 
 def normalised_handlers(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
@@ -45,7 +45,7 @@ class CallbackConfig(Checked):
     enable_stats: bool = option(True, flag)
     stats_callback: Handler | None = option(None, hook, in_files=False)
     stats_interval: float = option(5.0, seconds(0.001))
-    log_level: str = option("INFO", _level, normalise=_upper)
+    log_level: str = option("INFO", level, normalise=upper)
     enable_connection_log: bool = option(True, flag)
     enable_message_log: bool = option(True, flag)
     custom_logger: Any = option(None, anything, in_files=False)

@@ -16,6 +16,7 @@ from maim_trio._runtime.undelivered import is_object
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from maim_trio._runtime.config import CommonConfig
     from maim_trio._runtime.connection import Delivery
     from maim_trio._runtime.courier import Courier
     from maim_trio._runtime.dispatch import Lane
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 class Keeping(Service):
     """Gives up what has outlived its time, restores what an earlier process has accepted, and reports at the end."""
 
+    config: CommonConfig
     log: Log
     courier: Courier
     requests: Requests

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -24,13 +24,18 @@ from maim_trio._transport.handshake import load_library
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from maim_trio._runtime.config import CommonConfig
+
+class EndTimes(Protocol):
+    """The part of a configuration that says how long an end may take; seconds."""
+
+    shutdown_timeout: float
+    close_timeout: float
 
 
 class Service(LifeCycle):
     """The life of a server or a client: what ends when, and what of it the surroundings can cut short."""
 
-    config: CommonConfig
+    config: EndTimes
 
     def __init__(self) -> None:
         super().__init__()

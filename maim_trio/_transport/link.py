@@ -7,8 +7,9 @@ and the close handshake are answered here.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import trio
 
@@ -25,12 +26,23 @@ if TYPE_CHECKING:
     from .flusher import Flusher, Replies
     from .poller import Poller
 
-__all__ = ["Closed", "Limits", "Link", "LinkClosed", "running"]
+__all__ = ["Closed", "Limits", "Link", "LinkClosed", "Parser", "running"]
 
 Sink = Callable[[list[bytes]], list[bytes] | None]
 """Takes complete messages; None: all of them. What it returns is left, and nothing more is given to it until then."""
 READ_MAX = 1024 * 1024
 """Bytes of one read of a large frame: nearly as fast as a buffer of the announced size, without trusting it."""
+
+
+class Parser(Protocol):
+    """What cuts a peer's bytes into messages: `frames.FrameParser`, or that of another protocol over TCP."""
+
+    controls: list[tuple[int, bytes]]
+    close: tuple[int, str] | None
+    violation: frames.Violation | None
+    missing: int
+
+    def feed(self, data: bytes) -> list[bytes]: ...
 
 
 class Link:
@@ -40,6 +52,9 @@ class Link:
     `remote_ip` the peer's address ("" when unknown), `response_headers` (client) the headers of the server's 101, names
     in lower case. `bytes_in` and `bytes_out` are plain counts, the opening handshake included.
     """
+
+    longest_ping_interval: ClassVar[float] = math.inf
+    """Seconds. A peer that hears no ping for much longer takes us for dead."""
 
     __slots__ = (
         "__weakref__",
@@ -78,6 +93,7 @@ class Link:
         flusher: Flusher | None = None,
         remote: tuple[str, str] = ("", ""),
         response_headers: Mapping[str, str] | None = None,
+        parser: Parser | None = None,
     ) -> None:
         self.closed: Closed | None = None
         self.client = client
@@ -85,7 +101,7 @@ class Link:
         self.response_headers: Mapping[str, str] = response_headers or {}
         self._pipe = pipe
         self._close_timeout = limits.close_timeout
-        self._parser = frames.FrameParser(masked=not client, max_message=limits.max_message)
+        self._parser = parser or frames.FrameParser(masked=not client, max_message=limits.max_message)
         self._writer = Writer(pipe, limits, flusher)
         self._glued = glued  # came in one segment with the handshake
         self._to_answer: tuple[int, str] | None = None
@@ -331,7 +347,7 @@ class Link:
         self._ping_number += 1
         key = self._ping_number.to_bytes(4, "big")
         answered = self._pings[key] = trio.Event()
-        self._writer.put_ping(frames.frame(frames.PING, key, mask=self.client))
+        self._writer.put_ping(self._ping_frame(key))
         start = trio.current_time()
         try:
             with trio.fail_after(timeout):
@@ -341,6 +357,9 @@ class Link:
         if self.closed is not None:
             raise self._ended()
         return trio.current_time() - start
+
+    def _ping_frame(self, key: bytes) -> bytes:
+        return frames.frame(frames.PING, key, mask=self.client)
 
     def abort(self, reason: str = "aborted") -> None:
         """Ends the link at once, synchronously and without a close frame; wakes whoever receives, pings or waits.
@@ -378,15 +397,18 @@ class Link:
         self._queue_close(code, reason)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._await_peer)  # reading goes on, or two full peers would wait for each other
-            while not self._writer.done:
-                if self._writer.running:
-                    await self._writer.wait_left()
-                else:  # it was cancelled, or never begun
-                    await self.run_writer()
+            await self._finish_writing()
         if not self._pipe.aborted:
             await self._linger()
             self._leave_poller()
             await self._pipe.aclose()
+
+    async def _finish_writing(self) -> None:
+        while not self._writer.done:
+            if self._writer.running:
+                await self._writer.wait_left()
+            else:  # it was cancelled, or never begun
+                await self.run_writer()
 
     async def _await_peer(self) -> None:
         """Until the peer's close frame, a violation or the end. Leaves the reading to another task that is at it."""

@@ -118,6 +118,10 @@ class Writer:
         """Queues the close frame, whatever waits already. Nothing can follow it."""
         self._out.append((close,))
         self._enqueued += len(close)
+        self.seal()
+
+    def seal(self) -> None:
+        """Nothing can follow what waits already; `run` ends with that."""
         self.sealed = True
         self._spot.wake()
 

@@ -13,11 +13,25 @@ from maim_trio.message._mask import mask
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["BadCredentials", "Credentials", "clean_headers", "mask", "origin_refused", "read", "write"]
+__all__ = [
+    "BadCredentials",
+    "Credentials",
+    "check",
+    "clean_headers",
+    "mask",
+    "origin_refused",
+    "read",
+    "read_legacy",
+    "write",
+    "write_legacy",
+]
 
 API_KEY_HEADER: Final = "x-apikey"
 PLATFORM_HEADER: Final = "x-platform"
 UUID_HEADER: Final = "x-uuid"
+LEGACY_PLATFORM_HEADER: Final = "platform"
+LEGACY_TOKEN_HEADER: Final = "authorization"  # noqa: S105 - the name of a header; the value is the bare token
+LEGACY_TOKEN_PARAMETER: Final = "token"  # noqa: S105
 API_KEY_PARAMETER: Final = "api_key"
 PLATFORM_PARAMETER: Final = "platform"
 
@@ -106,6 +120,42 @@ def write(
     return _join(target, parameters), headers + _encode_user_headers(user_headers)
 
 
+def read_legacy(target: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, str, str]:
+    """The percent-decoded path, the platform and the token ("" when there is none) of a legacy request head.
+
+    Headers win: they are what the protocol asks for. The query is for clients that cannot set any, such as web pages.
+    Raises `BadCredentials`.
+    """
+    path, _, query = _ABSOLUTE_FORM.sub("", target, count=1).partition("?")
+    parameters = _parse_query(query)
+
+    def find(what: str, max_length: int, header: str, parameter: str) -> str | None:
+        found = _find(what, max_length, {}, "", headers, header)
+        return found or _find(what, max_length, parameters, parameter, (), "")
+
+    platform = find("platform", MAX_NAME, LEGACY_PLATFORM_HEADER, PLATFORM_PARAMETER) or UNKNOWN_PLATFORM
+    token = find("token", MAX_API_KEY, LEGACY_TOKEN_HEADER, LEGACY_TOKEN_PARAMETER) or ""
+    return unquote_to_bytes(path or "/").decode(errors="replace"), platform, token
+
+
+def write_legacy(target: str, platform: str, token: str) -> tuple[str, list[tuple[bytes, bytes]]]:
+    """The request target and headers of a legacy client's handshake; what is not ASCII goes as UTF-8, as the peer's.
+
+    Raises `ConfigError` for what a header cannot carry unchanged.
+    """
+    _refuse_unsendable(url=target, connection_uuid="", platform=platform, token=token)
+    headers: list[tuple[bytes, bytes]] = []
+    for name, header, value in (
+        ("platform", LEGACY_PLATFORM_HEADER, platform),
+        ("token", LEGACY_TOKEN_HEADER, token),
+    ):
+        if value != value.strip():
+            raise ConfigError(f"{name} begins or ends with a space, which does not survive in a header")
+        if value:
+            headers.append((header.encode(), _utf8(name, value)))
+    return _join(target, ()), headers
+
+
 def clean_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers as text under lower-case names, without those that carry secrets; repeated ones are joined by ", "."""
     cleaned: dict[str, str] = {}
@@ -165,11 +215,16 @@ def _find(
         wanted = header.encode()
         found = (value for name, value in headers if name.lower() == wanted and value.strip(b" \t"))
         value = _decode_header(next(found, b""))
+    check(what, value, max_length)
+    return value or None
+
+
+def check(what: str, value: str, max_length: int) -> None:
+    """Raises `BadCredentials` for what is too long, or would break a line of the log."""
     if len(value) > max_length:
         raise BadCredentials(f"the {what} is longer than {max_length} characters")
     if _CONTROL.search(value):
         raise BadCredentials(f"the {what} contains a control character")
-    return value or None
 
 
 def _decode_header(raw: bytes) -> str:
@@ -197,6 +252,13 @@ def _refuse_unsendable(*, connection_uuid: str, **others: str) -> None:
 def _percent_encode(name: str, value: str) -> str:
     try:
         return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise ConfigError(f"{name} contains a lone surrogate") from None
+
+
+def _utf8(name: str, value: str) -> bytes:
+    try:
+        return value.encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{name} contains a lone surrogate") from None
 

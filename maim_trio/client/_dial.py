@@ -18,6 +18,8 @@ from maim_trio._wire.credentials import API_KEY_PARAMETER, write
 from maim_trio.client._url import Address, parse_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from maim_trio._transport.limits import Limits
     from maim_trio._transport.link import Link
     from maim_trio.client._config import ClientConfig
@@ -46,7 +48,7 @@ async def dial(config: ClientConfig, connection_uuid: str, limits: Limits, open_
         except ValueError as error:  # a header that cannot be sent, a name that no resolver can be asked about
             verdict = Verdict(False, f"cannot connect as configured: {error}")
         except OSError as error:
-            verdict = after_refusal(0, now=time.time(), detail=_reason(error))
+            verdict = after_refusal(0, now=time.time(), detail=reason_of(error))
     return verdict
 
 
@@ -58,15 +60,19 @@ async def _open(config: ClientConfig, connection_uuid: str, limits: Limits, open
 
 
 def _detail(failure: HandshakeFailed, config: ClientConfig) -> str:
-    """The server's own words, when it sent the JSON that ours sends."""
-    if failure.no_http and not config.uses_tls:
+    return detail_of(failure, tls=config.uses_tls, secrets=secrets_of(config))
+
+
+def detail_of(failure: HandshakeFailed, *, tls: bool, secrets: Iterable[str]) -> str:
+    """The server's own words, when it sent the JSON that ours sends, without what is secret in them."""
+    if failure.no_http and not tls:
         return f"{failure.message}; if the server expects TLS, the url must begin with wss://"
     try:
         body = msgspec.json.decode(failure.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "" if failure.status else failure.message
     error = body.get("error") if isinstance(body, dict) else None
-    return without_key(error, config) if isinstance(error, str) else ""
+    return without(error, secrets) if isinstance(error, str) else ""
 
 
 def secrets_of(config: ClientConfig) -> tuple[str, ...]:
@@ -81,7 +87,7 @@ def without_key(text: str, config: ClientConfig) -> str:
     return without(text, secrets_of(config))
 
 
-def _reason(error: OSError) -> str:
+def reason_of(error: OSError) -> str:
     """trio says «all attempts to connect failed»; the reason is in the group that caused it."""
     cause = error.__cause__
     while isinstance(cause, BaseExceptionGroup):

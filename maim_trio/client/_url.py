@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from maim_trio.errors import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WEBSOCKET_PORTS: Final = {"ws": 80, "wss": 443}
+"""The port where a URL names none."""
 MAX_HOST = 253
 """Characters of a name in the DNS (RFC 1035, section 3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed ``ws://`` or ``wss://`` URL. `shown` is for logs: without query and user, which may hold secrets."""
+    """A parsed URL. `shown` is for logs: without query and user, which may hold secrets."""
 
     secure: bool
     host: str
@@ -23,26 +29,29 @@ class Address:
     shown: str
 
 
-def parse_url(url: str) -> Address:
-    """Raises ConfigError that says what is wrong with `url`, without repeating what may be secret in it."""
+def parse_url(url: str, ports: Mapping[str, int] = WEBSOCKET_PORTS) -> Address:
+    """The address in a URL of one of the schemes in `ports`, which are those of URLs without a port.
+
+    Raises ConfigError that says what is wrong with `url`, without repeating what may be secret in it.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise ConfigError("url is not a valid URL: it must look like ws://host:port/ws") from None
-    if parts.scheme not in ("ws", "wss"):
-        raise ConfigError(f"url must begin with ws:// or wss://, not {parts.scheme[:20] or 'nothing'!r}")
+    if parts.scheme not in ports:
+        expected = " or ".join(f"{scheme}://" for scheme in ports)
+        raise ConfigError(f"url must begin with {expected}, not {parts.scheme[:20] or 'nothing'!r}")
     if not parts.hostname:
         raise ConfigError("url names no host: it must look like ws://host:port/ws")
     if not _is_host(parts.hostname) or port == 0:
         raise ConfigError("url names a host or port that cannot be: it must look like ws://host:port/ws")
-    secure = parts.scheme == "wss"
-    default = 443 if secure else 80
+    default = ports[parts.scheme]
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     host_header = host if port in (None, default) else f"{host}:{port}"
     path = parts.path or "/"
     return Address(
-        secure=secure,
+        secure=parts.scheme == "wss",
         host=parts.hostname,
         port=port or default,
         host_header=host_header,

@@ -41,6 +41,14 @@ def _untyped(data: bytes | str, refusal: msgspec.ValidationError) -> object:
         raise parse_error(error, "$") from None
 
 
+def _other_kind(expected: type, value: object) -> str:
+    """The text that says that `value` is of another class; there are classes of the same name in two public modules."""
+    name, found = expected.__name__, kind_of(value)
+    if name == found:
+        name, found = (f"{kind.__module__.partition('._')[0]}.{name}" for kind in (expected, type(value)))
+    return f"Expected `{name}`, got `{found}`"
+
+
 class Model(msgspec.Struct, omit_defaults=True):
     """The base of all message classes; not used on its own."""
 
@@ -144,8 +152,7 @@ class Model(msgspec.Struct, omit_defaults=True):
         elif isinstance(source, dict) and not sending:
             values = {name: source[name] for name in names if name in source}
         else:
-            expected = cls.__name__ if sending else "object"
-            raise invalid(f"Expected `{expected}`, got `{kind_of(source)}`", path)
+            raise invalid(_other_kind(cls, source) if sending else f"Expected `object`, got `{kind_of(source)}`", path)
         optional = names[len(names) - len(cls.__struct_defaults__) :]
         return {name: value for name, value in values.items() if value is not None or name not in optional}
 

@@ -31,7 +31,7 @@ def export(row: Row) -> None:
 def class_of(row: Row) -> None:
     """`of` is a module that exports the class; `bases`: the names of what it is too."""
     assert row.name in library.exports(row.of)
-    kind = library.thing(row.name)
+    kind = library.thing(f"{row.of}.{row.name}")
     assert inspect.isclass(kind)
     assert set(row.get("bases", [])) <= {base.__name__ for base in kind.__mro__}
 

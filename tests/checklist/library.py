@@ -10,17 +10,19 @@ from typing import Any
 
 import msgspec
 
+from maim_trio import RouteConfig
 from maim_trio.client import ClientConfig, ConnectionEntry, MultiClientConfig, WebSocketClient, WebSocketMultiClient
 from maim_trio.server import ServerConfig, WebSocketServer
 
 MODULES = (
-    "maim_trio",
     "maim_trio.message",
     "maim_trio.server",
     "maim_trio.client",
     "maim_trio.client_factory",
     "maim_trio.errors",
+    "maim_trio",
 )
+"""The root comes last: some of its classes have the name of another one, and then the plain name means that."""
 SERVICES = {"WebSocketServer": WebSocketServer, "WebSocketClient": WebSocketClient}
 SERVICES |= {"WebSocketMultiClient": WebSocketMultiClient}
 CONFIGS: dict[str, type[Any]] = {
@@ -37,6 +39,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "MultiClientConfig": {},
     "ConnectionEntry": {"name": "wechat", "url": URL, "api_key": KEY},
     "AuthResult": {"success": True},
+    "Router": {"config": RouteConfig()},
 }
 """What the constructors cannot do without."""
 
@@ -51,11 +54,17 @@ def exports(module: str) -> tuple[str, ...]:
 
 
 def thing(name: str) -> Any:
-    """The public class or function of this name."""
-    for module in MODULES:
-        if name in exports(module):
-            return getattr(importlib.import_module(module), name)
+    """The public class or function of this name; with the module before it, ``maim_trio.Seg``, the one from there."""
+    home, _, bare = name.rpartition(".")
+    for module in [home] if home else MODULES:
+        if bare in exports(module):
+            return getattr(importlib.import_module(module), bare)
     raise LookupError(f"the library exports no {name}")
+
+
+def label(module: str, name: str) -> str:
+    """What `thing` finds this export of a module by: its name, unless another class of that name comes before it."""
+    return name if thing(name) is thing(f"{module}.{name}") else f"{module}.{name}"
 
 
 def example(name: str) -> Any:
@@ -72,7 +81,8 @@ def config(kind: str, /, **fields: Any) -> Any:
 
 def public_classes() -> dict[str, type[Any]]:
     """All classes that a module exports, but exceptions."""
-    everything = {name: thing(name) for module in MODULES for name in exports(module)}
+    labels = {label(module, name) for module in MODULES for name in exports(module)}
+    everything = {name: thing(name) for name in labels}
     return {
         name: value for name, value in everything.items() if inspect.isclass(value) and not issubclass(value, Exception)
     }

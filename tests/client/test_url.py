@@ -89,3 +89,10 @@ def test_what_logs_show_has_neither_query_nor_user():
 
 def test_the_repr_shows_no_query():
     assert "topsecret42" not in repr(parse_url("wss://bot.example:1/ws?api_key=topsecret42"))
+
+
+def test_other_schemes_have_ports_of_their_own():
+    address = parse_url("tcp://example.org", {"tcp": 18000})
+    assert (address.port, address.secure, address.shown) == (18000, False, "tcp://example.org/")
+    with pytest.raises(ConfigError, match="must begin with tcp://, not 'ws'"):
+        parse_url("ws://example.org", {"tcp": 18000})

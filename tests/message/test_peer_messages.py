@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from maim_trio.message import APIMessageBase
 from tests.conftest import needs
+from tests.line_process import LineProcess, line_process
 from tests.message.strategies import unknown_fields, wire_dims, wire_infos, wire_segments
 from tests.peers import peer_python
 
@@ -31,23 +31,19 @@ Message = dict[str, Any]
 class Peer:
     """The peer's own classes in a process of their own."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._to_peer = cast("IO[str]", process.stdin)
-        self._from_peer = cast("IO[str]", process.stdout)
+    def __init__(self, process: LineProcess) -> None:
+        self._process = process
 
     def read_and_write(self, messages: list[Message]) -> list[Message]:
         """What each message is after the peer's `from_dict` and `to_dict`."""
-        self._to_peer.writelines(json.dumps(message) + "\n" for message in messages)
-        self._to_peer.flush()
-        answers = [json.loads(self._from_peer.readline()) for _ in messages]
+        answers = self._process.ask(*messages)
         assert not [answer for answer in answers if "error" in answer]
         return [answer["message"] for answer in answers]
 
 
 @pytest.fixture(scope="module")
 def peer() -> Iterator[Peer]:
-    command = [str(needs(peer_python, "0.6.8")), "-I", str(DRIVER)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with line_process(needs(peer_python, "0.6.8"), DRIVER) as process:
         yield Peer(process)
 
 

@@ -276,3 +276,13 @@ async def test_what_the_socket_does_not_take_is_left_to_the_writers_task(tcp_net
     while not received.endswith(b"end"):
         received += await theirs.receive_some(1_000_000)
     assert received == payload + b"end"
+
+
+async def test_a_sealed_queue_is_written_to_its_end_and_takes_no_more(autojump_clock):
+    writer, ours, _ = memory_writer()
+    writer.put((b"last",))
+    writer.seal()
+    assert writer.sealed
+    await writer.run()
+    assert ours.written == b"last"
+    assert writer.done

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maim_trio._wire.credentials import BadCredentials, Credentials, clean_headers, origin_refused, read, write
+from maim_trio._wire.credentials import (
+    BadCredentials,
+    Credentials,
+    clean_headers,
+    origin_refused,
+    read,
+    read_legacy,
+    write,
+    write_legacy,
+)
 from maim_trio.errors import ConfigError
 
 SECRET = "sk-very-secret-key-0123456789"
@@ -361,3 +370,56 @@ def test_an_open_server_refuses_pages_from_elsewhere(origin: str, host: str | No
 @given(st.text(max_size=40), st.text(max_size=40), st.none() | st.lists(st.text(max_size=10)), st.booleans())
 def test_any_origin_gives_an_answer(origin: str, host: str, allowed: list[str] | None, anonymous: bool):
     assert origin_refused(origin, host, allowed, anonymous) in (True, False)
+
+
+# --- the legacy handshake ----------------------------------------------------------------------------------------
+
+
+def test_a_legacy_client_says_platform_and_bare_token_in_headers():
+    assert read_legacy("/ws", [(b"platform", b"qq"), (b"authorization", b"token")]) == ("/ws", "qq", "token")
+    assert write_legacy("/ws", "qq", "token") == ("/ws", [(b"platform", b"qq"), (b"authorization", b"token")])
+
+
+def test_legacy_headers_win_over_the_query_and_the_query_fills_what_they_lack():
+    target = "/ws?platform=query&token=query"
+    assert read_legacy(target, [(b"platform", b"header")]) == ("/ws", "header", "query")
+    assert read_legacy(target, [(b"Authorization", b"header"), (b"platform", b"")]) == ("/ws", "query", "header")
+
+
+def test_what_a_legacy_client_leaves_out_has_its_default():
+    assert read_legacy("/ws", []) == ("/ws", "unknown", "")
+    assert write_legacy("/ws", "qq", "") == ("/ws", [(b"platform", b"qq")])
+
+
+@given(st.text(min_size=1, max_size=256))
+def test_whatever_legacy_name_can_be_sent_is_read_as_it_was(name: str):
+    try:
+        target, headers = write_legacy("/ws", name, name)
+    except ConfigError:
+        assert name != name.strip() or any(ord(char) < 32 or 126 < ord(char) < 160 for char in name) or _lone(name)
+    else:
+        assert read_legacy(target, headers) == ("/ws", name, name)
+
+
+def _lone(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ([(b"platform", b"a\x01")], "platform contains a control character"),
+        ([(b"platform", b"a" * 257)], "platform is longer than 256"),
+        ([(b"authorization", b"a" * 4097)], "token is longer than 4096"),
+    ],
+)
+def test_a_legacy_request_that_names_what_cannot_be_is_refused(headers, words: str):
+    with pytest.raises(BadCredentials, match=words):
+        read_legacy("/ws", headers)
+
+
+def test_a_legacy_token_that_cannot_be_sent_is_not_shown():
+    for token in (f"{SECRET}\n", f" {SECRET}", f"{SECRET}\ud800"):
+        with pytest.raises(ConfigError, match="token") as caught:
+            write_legacy("/ws", "qq", token)
+        assert SECRET not in str(caught.value)

@@ -1,0 +1,1 @@
+"""What `import maim_trio` gives: the components of maim_message from before its API-Server."""
