@@ -1,0 +1,119 @@
+"""A bridge over memory streams, with adapters on one side and an API-Server on the other."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import trio
+import trio.testing
+
+from maim_trio import MessageClient
+from maim_trio._legacy.bridge import Bridge, Route
+from maim_trio._legacy.bridge_ends import AdapterEnd, ApiEnd
+from maim_trio.server import AuthResult
+from tests.memory import URL, CountedStream, MemoryListener, Network
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+KEYS = {"qq": "key-of-the-qq-adapter", "irc": "key-of-the-irc-adapter"}
+
+
+class MemoryAdapterEnd(AdapterEnd):
+    network: ClassVar[Network]
+
+    @property
+    def port(self) -> int:
+        return 80
+
+    async def open_listeners(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        self.network.listener = MemoryListener(self.network.served_streams)
+        return [self.network.listener]
+
+
+class MemoryApiEnd(ApiEnd):
+    network: ClassVar[Network]
+
+    async def open_stream(self, address: Any) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        self.network.dials.append(trio.current_time())
+        return CountedStream(self.network.connect(), self.network.open_streams)
+
+
+class Adapter(MessageClient):
+    """A legacy adapter. `received` has the messages as they came, of both kinds."""
+
+    def __init__(self, network: Network, **options: Any) -> None:
+        super().__init__(handler_ordering="per_connection", **options)
+        self.network = network
+        self.received: list[dict[str, Any]] = []
+
+    async def process_message(self, message: Any) -> None:
+        self.received.append(message)
+
+    async def open_stream(self, target: Any) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        return CountedStream(self.network.connect(), self.network.open_streams)
+
+
+class World:
+    """The networks of both sides, and what runs on them."""
+
+    def __init__(self) -> None:
+        self.api, self.legacy = Network(), Network()
+        self.at_server: list[tuple[Any, dict[str, Any]]] = []
+        """What has arrived at the API-Server: message or payload, and metadata."""
+
+    def bridge(self, *platforms: str, **options: Any) -> Bridge:
+        class OverMemory(Bridge):
+            adapter_end = type("End", (MemoryAdapterEnd,), {"network": self.legacy})
+            api_end = type("End", (MemoryApiEnd,), {"network": self.api})
+
+        routes = [Route(platform, KEYS[platform]) for platform in platforms or KEYS]
+        options = {"adapter_options": {"host": "127.0.0.1"}, **options}
+        return OverMemory(URL, options.pop("routes", routes), **options)
+
+    def server(self, **config: Any) -> Any:
+        """An API-Server whose users are called like their platforms."""
+        users = {key: platform for platform, key in KEYS.items()}
+
+        def on_auth(metadata: dict[str, Any]) -> AuthResult:
+            user = users.get(metadata["api_key"])
+            return AuthResult(user is not None, user)
+
+        def take(content: Any, metadata: dict[str, Any]) -> None:
+            self.at_server.append((content, metadata))
+
+        config = {
+            "on_auth": on_auth,
+            "on_auth_extract_user": lambda metadata: users.get(metadata["api_key"], "nobody"),
+            "on_message": take,
+            "custom_handlers": {"status": take},
+            **config,
+        }
+        return self.api.server(**config)
+
+    @asynccontextmanager
+    async def adapter(self, platform: str = "qq", **options: Any) -> AsyncIterator[Adapter]:
+        """A connected one."""
+        token = options.pop("token", None)
+        async with Adapter(self.legacy, **options) as adapter:
+            assert await adapter.connect(URL, platform, token)
+            yield adapter
+
+    @asynccontextmanager
+    async def bridging(self, *platforms: str, **options: Any) -> AsyncIterator[Bridge]:
+        """A running bridge, whose connections to the API-Server are there where that is."""
+        bridge = self.bridge(*platforms, **options)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(bridge.run)
+            await settle()
+            yield bridge
+            bridge.stop()
+
+
+async def settle() -> None:
+    """Until everybody waits for somebody or for the clock."""
+    await trio.testing.wait_all_tasks_blocked()
