@@ -124,10 +124,11 @@ class Bridge:
             try:
                 await api.run(task_status=task_status)
             except NotConnected as error:
+                platform, why = api.route.platform, api.get_last_error() or str(error)
                 if not api.ever_connected:
-                    self._fail(NotConnected(f"platform {api.route.platform}: {error}"))
+                    self._fail(NotConnected(f"the API-Server does not take platform {platform}: {why}"))
                     return
-                self.log.error("platform %s: %s; next attempt in %g s", api.route.platform, str(error), RETRY_AFTER)
+                self.log.error("platform %s: %s; next attempt in %g s", platform, why, RETRY_AFTER)
                 task_status = trio.TASK_STATUS_IGNORED
                 await trio.sleep(RETRY_AFTER)
             else:
