@@ -26,12 +26,12 @@ __all__ = ["Bridge", "Route"]
 
 RETRY_AFTER: Final = 60.0
 """Seconds after which a connection that has given up tries again: somebody may have given its key back."""
-PLATFORMS_SAID: Final = 100
-"""Platforms without a route that are named in the log: the adapters choose the names."""
+DROPS_SAID: Final = 100
+"""Kinds of dropped messages that are told as warnings: the adapters choose the names of platforms."""
 
 
 class Bridge:
-    """Passes messages between legacy adapters and an API-Server, in both directions and in order.
+    """Passes messages between legacy adapters and an API-Server, in both directions and in order. It runs once.
 
     `api_url` is the API-Server, `routes` has one entry per platform. `tokens`: an adapter needs one of them; none at
     all lets everybody in. `hold`: for how many seconds after an adapter was last there messages for it are kept; what
@@ -66,7 +66,7 @@ class Bridge:
             self.apis[route.platform] = self.api_end(route, self._from_api, api_url, **(api_options or {}))
         self.log = Log(LOGGER, self.adapters.config)
         self.to_api = self.to_adapters = self.dropped = 0
-        self._unknown: set[str] = set()
+        self._said: set[str] = set()
         self._away_since: dict[str, float] = {}
         self._lost: dict[str, int] = {}  # messages that were dropped while an adapter was away
         self._stop_wanted = trio.Event()
@@ -113,9 +113,10 @@ class Bridge:
         async with trio.open_nursery() as nursery:
             for end in (self.adapters, *self.apis.values()):
                 nursery.start_soon(end.stop)
+        given_up = sum(api.stats.messages_undelivered for api in self.apis.values())
         self.log.info(
             "messages passed to the API-Server: %d, to adapters: %d, dropped: %d",
-            self.to_api, self.to_adapters, self.dropped,
+            self.to_api - given_up, self.to_adapters, self.dropped + given_up,
         )  # fmt: skip
 
     async def _keep(self, api: ApiEnd, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
@@ -145,23 +146,29 @@ class Bridge:
         try:
             sent = await _send_to_api(api, message)
         except InvalidMessage as error:
-            self.dropped += 1
-            self.log.warning("platform %s: a message of its adapter cannot be passed on: %s", platform, str(error))
+            self._drop(f"platform {platform}: messages of its adapter cannot be passed on", str(error))
             return
+        refused = f"platform {platform}: messages of its adapter are dropped"
         if sent:
             self.to_api += 1
+            self._said.discard(refused)
         else:
-            self.dropped += 1
-            self.log.warning("platform %s: a message of its adapter was dropped: %s", platform, _why(api))
+            self._drop(refused, _why(api))
 
     def _drop_unknown(self, platform: str) -> None:
+        known = ", ".join(self.apis)
+        self._drop(
+            f"messages of platform {platform!r} are dropped", f"there is no API key for it here, only for {known}"
+        )
+
+    def _drop(self, what: str, why: str) -> None:
+        """One WARNING for what an adapter can bring about again and again, DEBUG from then on."""
         self.dropped += 1
-        if platform not in self._unknown and len(self._unknown) < PLATFORMS_SAID:
-            self._unknown.add(platform)
-            self.log.warning(
-                "messages of platform %s are dropped: there is no API key for it here, only for %s",
-                platform or "''", ", ".join(self.apis),
-            )  # fmt: skip
+        if what in self._said or len(self._said) >= DROPS_SAID:
+            self.log.debug("%s: %s", what, why)
+        else:
+            self._said.add(what)
+            self.log.warning("%s: %s", what, why)
 
     # -- from the API-Server to adapters
 
@@ -184,7 +191,7 @@ class Bridge:
                 self._is_there(platform)
                 return
             since = self._away_since.setdefault(platform, trio.current_time())
-            with trio.move_on_at(since + self._hold):
+            with trio.move_on_at(since if self._stop_wanted.is_set() else since + self._hold):
                 await arrival.wait()
             if self._stop_wanted.is_set() or not arrival.is_set():
                 self._drop_for_adapter(platform)

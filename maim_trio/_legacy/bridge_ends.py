@@ -20,7 +20,9 @@ from maim_trio.client import WebSocketClient, create_client_config
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
 
+    from maim_trio._delivery.outbox import Entry, Settled
     from maim_trio._legacy.connection import LegacyConnection, Received
+    from maim_trio._runtime.courier import Letter
     from maim_trio._runtime.hooks import Handler
     from maim_trio._wire.codec import Standard
     from maim_trio.client import ClientConfig
@@ -108,6 +110,10 @@ class ApiEnd(WebSocketClient):
     def _handler_of(self, envelope: Standard | Custom) -> Handler | None:
         asked = isinstance(envelope, Custom) and REQUEST_ID in envelope.meta
         return None if asked else self._take
+
+    async def _when_full(self, letter: Letter, settled: Settled | None) -> Entry | None:
+        """Without a connection nobody makes room, and an adapter that is kept waiting is soon not read any more."""
+        return await super()._when_full(letter, settled) if self.is_connected() else None
 
     async def _take(self, content: Any, metadata: dict[str, Any]) -> None:
         await self._take_message(self, content, metadata)

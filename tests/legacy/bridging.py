@@ -90,6 +90,7 @@ class World:
             "on_auth": on_auth,
             "on_auth_extract_user": lambda metadata: users.get(metadata["api_key"], "nobody"),
             "on_message": take,
+            "handler_ordering": "per_connection",
             "custom_handlers": {"status": take},
             **config,
         }

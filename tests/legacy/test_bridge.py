@@ -115,7 +115,7 @@ async def test_a_custom_message_is_known_without_its_flag_too(world, autojump_cl
 
 async def test_the_order_of_messages_stays(world, autojump_clock):
     wanted = [str(number) for number in range(200)]
-    async with world.server(handler_ordering="per_connection") as server, world.bridging(), world.adapter() as adapter:
+    async with world.server() as server, world.bridging(), world.adapter() as adapter:
         for text in wanted:
             await adapter.send_message(from_adapter(text))
             await server.send_message(from_bot(text))
@@ -161,11 +161,18 @@ async def test_what_is_no_message_is_dropped_with_its_reason_and_harms_nobody(wo
     assert len(world.at_server) == 1
     assert (bridge.to_api, bridge.dropped) == (1, 2)
     assert [line for line in warnings(caplog) if "cannot be passed on" in line] == [
-        "platform qq: a message of its adapter cannot be passed on: "
-        "Expected `str | null`, got `int` - at `$.message_info.platform`",
-        "platform qq: a message of its adapter cannot be passed on: "
-        "a custom message needs a name, `message_type_name`, and an object, `content`",
+        "platform qq: messages of its adapter cannot be passed on: "
+        "Expected `str | null`, got `int` - at `$.message_info.platform`"
     ]
+
+
+async def test_a_custom_message_needs_a_name_and_an_object(world, autojump_clock, caplog):
+    async with world.server(), world.bridging() as bridge, world.adapter() as adapter:
+        for name in ("", None, 5):
+            await adapter.send_message({"is_custom_message": True, "message_type_name": name, "content": {}})
+        await settle()
+    assert bridge.dropped == 3
+    assert any("a custom message needs a name, `message_type_name`, and an object" in line for line in warnings(caplog))
 
 
 async def test_platforms_without_a_key_are_named_once(world, autojump_clock, caplog):
@@ -175,7 +182,7 @@ async def test_platforms_without_a_key_are_named_once(world, autojump_clock, cap
         await settle()
     assert (world.at_server, bridge.dropped) == ([], 2)
     assert [line for line in warnings(caplog) if "irc" in line] == [
-        "messages of platform irc are dropped: there is no API key for it here, only for qq"
+        "messages of platform 'irc' are dropped: there is no API key for it here, only for qq"
     ]
 
 
@@ -201,6 +208,31 @@ async def test_what_an_adapter_sends_while_the_server_is_away_arrives_when_it_is
         async with world.server():
             await trio.sleep(40)
     assert [message.message_segment.data for message, _ in world.at_server] == ["early", "between"]
+
+
+async def test_a_full_outbox_without_a_server_refuses_at_once(world, autojump_clock, caplog):
+    small = {"message_cache_max_size": 3}
+    async with world.bridging("qq", api_options=small) as bridge, world.adapter() as adapter:
+        began = trio.current_time()
+        for number in range(10):
+            await adapter.send_message(from_adapter(str(number)))
+        await settle()
+        assert (bridge.to_api, bridge.dropped) == (3, 7)
+        assert trio.current_time() - began < 1
+        async with world.server():
+            await trio.sleep(40)
+    assert [message.message_segment.data for message, _ in world.at_server] == ["0", "1", "2"]
+    assert [line for line in warnings(caplog) if "dropped" in line] == [
+        "platform qq: messages of its adapter are dropped: the server could not be reached: nobody listens"
+    ]
+
+
+async def test_what_the_server_did_not_come_back_for_counts_as_dropped(world, autojump_clock, caplog):
+    caplog.set_level(logging.INFO, "maim_trio.bridge")
+    async with world.bridging("qq", api_options={"message_cache_ttl": 5}), world.adapter() as adapter:
+        await adapter.send_message(from_adapter())
+        await trio.sleep(100)
+    assert "messages passed to the API-Server: 0, to adapters: 0, dropped: 1" in caplog.messages
 
 
 async def test_messages_wait_for_an_adapter_that_is_away_and_stay_in_order(world, autojump_clock):
@@ -279,7 +311,7 @@ async def test_a_key_that_was_accepted_once_is_tried_again(world, autojump_clock
         await settle()
     assert [message.message_segment.data for message, _ in world.at_server] == ["arrives"]
     assert any("next attempt in 60 s" in line for line in warnings(caplog))
-    assert any("a message of its adapter was dropped: " in line for line in warnings(caplog))
+    assert any("messages of its adapter are dropped: " in line for line in warnings(caplog))
 
 
 async def test_stopping_passes_on_what_has_arrived_and_closes_both_sides(world, autojump_clock, caplog):
@@ -297,14 +329,18 @@ async def test_stopping_passes_on_what_has_arrived_and_closes_both_sides(world, 
     assert "messages passed to the API-Server: 50, to adapters: 0, dropped: 0" in caplog.messages
 
 
-async def test_stopping_does_not_wait_for_an_adapter_that_is_away(world, autojump_clock):
+async def test_stopping_does_not_wait_for_an_adapter_that_is_away(world, autojump_clock, caplog):
     async with world.server() as server:
         async with world.bridging() as bridge:
-            await server.send_message(from_bot())
+            for _ in range(100):
+                await server.send_message(from_bot())
             await settle()
             began = trio.current_time()
         assert trio.current_time() - began < 1
-    assert bridge.dropped == 1
+    assert bridge.dropped == 100
+    assert [line for line in warnings(caplog) if "was dropped" in line] == [
+        "platform qq: a message for its adapter was dropped: the bridge stops"
+    ]
 
 
 async def test_cancelling_ends_it_and_leaves_no_connection(world, autojump_clock):
@@ -327,6 +363,13 @@ async def test_a_taken_port_is_an_oserror_and_nothing_stays(world, autojump_cloc
             await bridge.run()
         await settle()
         assert server.get_connection_count() == 0
+
+
+async def test_an_outbox_that_cannot_be_used_is_a_config_error_and_nothing_stays(world, tmp_path):
+    routes = [Route("irc", KEYS["irc"]), Route("qq", KEYS["qq"], outbox_path=str(tmp_path / "missing" / "outbox.db"))]
+    with trio.fail_after(20), pytest.raises(ConfigError, match="outbox"):
+        await world.bridge(routes=routes).run()
+    assert world.legacy.listener is None
 
 
 def test_a_bridge_needs_platforms_each_once(world):
