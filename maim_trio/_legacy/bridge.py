@@ -121,7 +121,7 @@ class Bridge:
 
     async def _keep(self, api: ApiEnd, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """Keeps the connection of one platform."""
-        while not self._stop_wanted.is_set():
+        while True:  # a stop ends `run`; while it waits, it is cancelled
             try:
                 await api.run(task_status=task_status)
             except NotConnected as error:
