@@ -6,8 +6,12 @@ import signal
 import socket
 
 import pytest
+import trio
 
-from tests.cli.program import ALICE
+from maim_trio import BaseMessageInfo, MessageBase, MessageClient, Seg
+from maim_trio.server import WebSocketServer, create_server_config
+from tests.certificates import Certificates
+from tests.cli.program import ALICE, PATIENCE
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals as POSIX has them")
 
@@ -57,6 +61,10 @@ async def test_a_taken_port_is_one_line_and_status_2(run):
         ),
         (["--platform", "qq", "--key-file", "key", "--certfile", "a.crt"], "--certfile is for --legacy wss://…"),
         (
+            ["--platform", "qq", "--key-file", "key", "--legacy", "wss://127.0.0.1:0", "--certfile", "missing.pem"],
+            "missing.pem",
+        ),
+        (
             ["--legacy", "http://127.0.0.1"],
             "argument --legacy: must look like ws://127.0.0.1:18000/ws (see python -m maim_trio bridge --help)",
         ),
@@ -73,3 +81,26 @@ async def test_what_cannot_be_bridged_is_one_line_and_status_2(run, tmp_path, ar
     assert len(bridge.err.all) == 1
     assert said in bridge.err.all[0]
     assert ALICE not in bridge.err.all[0]
+
+
+async def test_both_sides_may_speak_tls(run, tmp_path):
+    certificates, arrived = Certificates(tmp_path), trio.Event()
+
+    def on_message(message, metadata):
+        assert (metadata["api_key"], message.message_segment.data) == (ALICE, "hello")
+        arrived.set()
+
+    tls = {"ssl_enabled": True, "ssl_certfile": certificates.cert, "ssl_keyfile": certificates.key}
+    config = create_server_config(host="127.0.0.1", port=0, log_level="ERROR", on_message=on_message, **tls)
+    files = ["--ca-file", certificates.ca, "--certfile", certificates.cert, "--keyfile", certificates.key]
+    async with WebSocketServer(config) as server:
+        ends = ["--api", f"wss://127.0.0.1:{server.port}/ws", "--legacy", "wss://127.0.0.1:0/ws"]
+        bridge = await run("bridge", "--platform", "qq", *ends, *files, env={"MAIM_API_KEY": ALICE})
+        port = (await bridge.err.next(" ready for adapters of ")).rpartition(" ")[2]
+        async with MessageClient() as adapter:
+            assert await adapter.connect(f"wss://127.0.0.1:{port}/ws", "qq", ssl_verify=certificates.ca)
+            await adapter.send_message(MessageBase(BaseMessageInfo("qq"), Seg("text", "hello")))
+            with trio.fail_after(PATIENCE):
+                await arrived.wait()
+        bridge.signal(signal.SIGTERM)
+        assert await bridge.wait() == 0
