@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import trio
 import trio.testing
 
-from maim_trio import MessageClient
 from maim_trio._legacy.bridge import Bridge, Route
 from maim_trio._legacy.bridge_ends import AdapterEnd, ApiEnd
 from maim_trio.server import AuthResult
-from tests.memory import URL, CountedStream, MemoryListener, Network
+from tests.legacy.memory import URL, MemoryMessageClient, MemoryMessageServer
+from tests.memory import MemoryClient, Network
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,39 +22,25 @@ KEYS = {"qq": "key-of-the-qq-adapter", "irc": "key-of-the-irc-adapter"}
 class MemoryAdapterEnd(AdapterEnd):
     network: ClassVar[Network]
 
-    @property
-    def port(self) -> int:
-        return 80
-
-    async def open_listeners(self) -> Any:
-        await trio.lowlevel.checkpoint()
-        self.network.listener = MemoryListener(self.network.served_streams)
-        return [self.network.listener]
+    port = MemoryMessageServer.port
+    open_listeners = MemoryMessageServer.open_listeners
 
 
 class MemoryApiEnd(ApiEnd):
     network: ClassVar[Network]
 
-    async def open_stream(self, address: Any) -> trio.abc.Stream:
-        await trio.lowlevel.checkpoint()
-        self.network.dials.append(trio.current_time())
-        return CountedStream(self.network.connect(), self.network.open_streams)
+    open_stream = MemoryClient.open_stream
 
 
-class Adapter(MessageClient):
+class Adapter(MemoryMessageClient):
     """A legacy adapter. `received` has the messages as they came, of both kinds."""
 
-    def __init__(self, network: Network, **options: Any) -> None:
-        super().__init__(handler_ordering="per_connection", **options)
-        self.network = network
+    def __init__(self, network: Network) -> None:
+        super().__init__(network, handler_ordering="per_connection")
         self.received: list[dict[str, Any]] = []
 
     async def process_message(self, message: Any) -> None:
         self.received.append(message)
-
-    async def open_stream(self, target: Any) -> trio.abc.Stream:
-        await trio.lowlevel.checkpoint()
-        return CountedStream(self.network.connect(), self.network.open_streams)
 
 
 class World:
@@ -97,10 +82,9 @@ class World:
         return self.api.server(**config)
 
     @asynccontextmanager
-    async def adapter(self, platform: str = "qq", **options: Any) -> AsyncIterator[Adapter]:
+    async def adapter(self, platform: str = "qq", *, token: str | None = None) -> AsyncIterator[Adapter]:
         """A connected one."""
-        token = options.pop("token", None)
-        async with Adapter(self.legacy, **options) as adapter:
+        async with Adapter(self.legacy) as adapter:
             assert await adapter.connect(URL, platform, token)
             yield adapter
 
