@@ -21,8 +21,8 @@ PROGRAM = "maim-trio"
 MODULE = "python -m maim_trio"
 
 _DESCRIPTION = """\
-The message bus between chat bots and their platforms: a relay server, small clients to use it from a shell, and a bridge
-for adapters that speak the legacy protocol."""
+The message bus between chat bots and their platforms: a relay server, small clients to use it from a shell, and a
+bridge for adapters that speak the legacy protocol."""
 
 _EPILOG = """\
 try it, in three terminals:
