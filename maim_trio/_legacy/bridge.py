@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
-from maim_trio._legacy.bridge_ends import LOGGER, AdapterEnd, ApiEnd, Route
+from maim_trio._legacy.bridge_ends import LOGGER, AdapterEnd, ApiEnd, LastWords, Route
 from maim_trio._legacy.converter import MessageConverter
 from maim_trio._legacy.message import MessageBase
 from maim_trio._runtime.log import Log
@@ -109,9 +109,12 @@ class Bridge:
         self.stop()
 
     async def _stop_ends(self) -> None:
-        """At the same time: each end needs the other for what it still has to pass on, and both refuse what is new."""
+        """At the same time, so that both sides refuse what is new; none closes before the other has passed on all."""
+        ends: list[AdapterEnd | ApiEnd] = [self.adapters, *self.apis.values()]
+        last_words = LastWords(sum(end.is_running() and not end.stopping for end in ends))
         async with trio.open_nursery() as nursery:
-            for end in (self.adapters, *self.apis.values()):
+            for end in ends:
+                end.last_words = last_words
                 nursery.start_soon(end.stop)
         given_up = sum(api.stats.messages_undelivered for api in self.apis.values())
         self.log.info(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from maim_trio._wire.codec import Standard
     from maim_trio.client import ClientConfig
 
-__all__ = ["AdapterEnd", "ApiEnd", "Route"]
+__all__ = ["AdapterEnd", "ApiEnd", "LastWords", "Route"]
 
 TakeFromAdapter = Callable[[str, dict[str, Any]], Awaitable[None]]
 """Takes the platform of an adapter's connection, and a message as it came."""
@@ -60,8 +60,25 @@ class _WithPlatform(logging.LoggerAdapter[logging.Logger]):
         return f"platform {self.extra['platform'] if self.extra else ''}: {msg}", kwargs
 
 
+class LastWords:
+    """Where the ends of a bridge that stops wait for each other: none may close while another has something for it."""
+
+    def __init__(self, ends: int) -> None:
+        self._ends = ends
+        self._all_quiet = trio.Event()
+
+    async def wait_all_quiet(self) -> None:
+        """Says that this end has nothing more to pass on; returns when no end has."""
+        self._ends -= 1
+        if not self._ends:
+            self._all_quiet.set()
+        await self._all_quiet.wait()
+
+
 class AdapterEnd(MessageServer):
     """Listens for legacy adapters."""
+
+    last_words: LastWords | None = None
 
     def __init__(self, take: TakeFromAdapter, **options: Any) -> None:
         super().__init__(**options, handler_ordering=IN_ORDER)
@@ -83,6 +100,11 @@ class AdapterEnd(MessageServer):
         if arrival is not None:
             arrival.set()
 
+    async def _drain(self) -> None:
+        await super()._drain()
+        if self.last_words is not None:
+            await self.last_words.wait_all_quiet()
+
     async def _handle(self, received: Received) -> None:
         async def take(message: dict[str, Any]) -> None:
             await self._take(received.platform, message)
@@ -95,6 +117,8 @@ class ApiEnd(WebSocketClient):
 
     A request, which no legacy program could answer, is refused with ``no_handler``.
     """
+
+    last_words: LastWords | None = None
 
     def __init__(self, route: Route, take: TakeFromApi, url: str, **options: Any) -> None:
         super().__init__(_config(route, url, options))
@@ -110,6 +134,12 @@ class ApiEnd(WebSocketClient):
     def _handler_of(self, envelope: Standard | Custom) -> Handler | None:
         asked = isinstance(envelope, Custom) and REQUEST_ID in envelope.meta
         return None if asked else self._take
+
+    async def _drain(self) -> None:
+        if self.last_words is not None and self._dispatcher is not None:
+            await self._dispatcher.wait_idle()
+            await self.last_words.wait_all_quiet()
+        await super()._drain()
 
     async def _when_full(self, letter: Letter, settled: Settled | None) -> Entry | None:
         """Without a connection nobody makes room, and an adapter that is kept waiting is soon not read any more."""

@@ -89,6 +89,15 @@ class World:
             yield adapter
 
     @asynccontextmanager
+    async def adapter_of(self, bridge: Bridge) -> AsyncIterator[tuple[Bridge, Adapter]]:
+        """This bridge, running, and a connected adapter that outlives it."""
+        async with Adapter(self.legacy) as adapter, trio.open_nursery() as nursery:
+            await nursery.start(bridge.run)
+            assert await adapter.connect(URL, "qq")
+            yield bridge, adapter
+            nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
     async def bridging(self, *platforms: str, **options: Any) -> AsyncIterator[Bridge]:
         """A running bridge, whose connections to the API-Server are there where that is."""
         bridge = self.bridge(*platforms, **options)

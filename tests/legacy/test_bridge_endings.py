@@ -61,3 +61,24 @@ async def test_however_early_it_ends_nothing_is_left(autojump_clock, steps, canc
     world = await ended_after(steps, cancelled=cancelled)
     assert not world.legacy.open_streams
     assert not world.api.served_streams
+
+
+@pytest.mark.parametrize("steps", range(0, 40, 2))
+async def test_what_has_arrived_when_it_stops_is_passed_on_in_both_directions(autojump_clock, steps):
+    world = World()
+    async with world.server() as server, world.adapter_of(world.bridge("qq")) as (bridge, adapter):
+        for number in range(30):
+            await adapter.send_message({"message_info": {}, "message_segment": {"type": "text", "data": number}})
+            info = BaseMessageInfo("bot", "b1", 1.5)
+            await server.send_message(APIMessageBase(info, Seg("text", "down"), MessageDim(KEYS["qq"], "qq")))
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        began = trio.current_time()
+        bridge.stop()
+        await trio.sleep(1)
+        assert not bridge.adapters.is_running()
+        assert trio.current_time() - began < 2
+    assert bridge.dropped == 0
+    assert bridge.to_api == bridge.adapters.stats.messages_received == len(world.at_server)
+    assert bridge.to_adapters == sum(api.stats.messages_processed for api in bridge.apis.values())
+    assert len(adapter.received) == bridge.to_adapters
