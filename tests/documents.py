@@ -17,7 +17,7 @@ python       ``program`` (default): as a whole program, to its end
 js           ``talks``, or only a check of its syntax (default)
 json         ``frame`` (default): the codec takes it; ``legacy``: that of the legacy half does
 http         ``head`` (default): our parsers take it
-toml         ``keys``, ``server``, ``client``, ``pyproject``
+toml         ``keys``, ``bridge``, ``server``, ``client``, ``pyproject``
 sh           ``command`` (default): everything it names exists, and every option
 text         not code: a diagram, or what a program prints
 ===========  ==========================================================================================================
@@ -37,7 +37,7 @@ WAYS: dict[str, tuple[str, ...]] = {  # the first is the default
     "js": ("check", "talks"),
     "json": ("frame", "legacy"),
     "http": ("head",),
-    "toml": ("", "keys", "server", "client", "pyproject"),
+    "toml": ("", "keys", "bridge", "server", "client", "pyproject"),
     "sh": ("command",),
     "text": ("nothing",),
 }

@@ -24,6 +24,7 @@ import maim_trio.errors
 import maim_trio.server
 from maim_trio._cli.arguments import build_parser
 from maim_trio._cli.keys import parse_keys
+from maim_trio._cli.routes import parse_routes
 from maim_trio._legacy.codec import custom_message
 from maim_trio._legacy.codec import decode as decode_legacy
 from maim_trio._runtime.hooks import call
@@ -394,6 +395,8 @@ def test_a_toml_file_can_be_read(block, tmp_path):
     path.write_text(block.code, encoding="utf-8")
     if block.way == "keys":
         assert parse_keys(block.code, "keys.toml")
+    elif block.way == "bridge":
+        assert parse_routes(block.code, "bridge.toml").routes
     elif block.way == "pyproject":
         assert tomllib.loads(block.code)["tool"]["pytest"]["ini_options"]["trio_mode"] is True
     else:

@@ -131,6 +131,14 @@ async def test_broadcasts_reach_everybody_they_are_for(output_of):
     ]
 
 
+async def test_a_legacy_adapter_and_a_bot_talk_through_the_bridge(output_of):
+    assert await output_of("bridge.py") == [
+        "bot: Ann says 'Good morning'",
+        "adapter: for group 20002: 'Hello, Ann!'",
+        "bridge: ended with status 0",
+    ]
+
+
 async def test_messages_are_forwarded_and_their_sender_kept(output_of):
     assert sorted(await output_of("forwarding.py")) == [
         "bob: 'goodnight' was not delivered, nobody is on telegram",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 import maim_trio
 from maim_trio._cli.failure import UsageError
@@ -19,7 +21,8 @@ PROGRAM = "maim-trio"
 MODULE = "python -m maim_trio"
 
 _DESCRIPTION = """\
-The message bus between chat bots and their platforms: a relay server, and small clients to use it from a shell."""
+The message bus between chat bots and their platforms: a relay server, small clients to use it from a shell, and a
+bridge for adapters that speak the legacy protocol."""
 
 _EPILOG = """\
 try it, in three terminals:
@@ -58,9 +61,49 @@ A message that was given up (its time was over, the client went away for good, .
 days. on_undelivered was called for it. Exit status 1: an id is not that of a dead message.
 """
 
+_BRIDGE_EPILOG = """\
+One platform needs no file:
+  MAIM_API_KEY=... {program} bridge --platform qq
+The bridge file (TOML), for --config:
+{example}
+Adapters are set up as if this were their legacy server. Messages for an adapter that is away are kept for --hold
+seconds, those for an API-Server that is away for five minutes. Exit status 1: the API-Server refuses a platform's key.
+
+MAIM_LEGACY_TOKEN, or --token-file, is what adapters have to give. MAIM_TO_KEY is the API key that messages are for,
+where that is not the platform's own.
+"""
+
+_BRIDGE_EXAMPLE = """\
+tokens = ["what-adapters-have-to-give"]
+
+[[platform]]
+name = "qq"
+key = "api-key-of-the-qq-adapter"
+
+[[platform]]
+name = "telegram"
+key = "api-key-of-the-telegram-adapter"
+to = "api-key-of-the-bot"          # behind a relay: whom its messages are for
+to_platform = "bot"
+outbox = "telegram-outbox.db"      # messages survive the end of this program
+"""
+
 _LEVEL_NAMES = ", ".join(LEVELS).lower()
 
 DEFAULT_URL = "ws://127.0.0.1:18040/ws"
+DEFAULT_LEGACY_URL = "ws://127.0.0.1:18000/ws"
+DEFAULT_LEGACY_PORT = 18000
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyAddress:
+    """Where to listen for adapters, and how."""
+
+    mode: str
+    secure: bool
+    host: str
+    port: int
+    path: str
 
 
 class Parser(argparse.ArgumentParser):
@@ -95,6 +138,7 @@ def build_parser() -> Parser:
     chosen = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for add in (_add_serve, _add_send, _add_listen, _add_outbox):
         add(chosen)
+    _add_bridge(chosen, called)
     return parser
 
 
@@ -189,6 +233,38 @@ def _add_outbox(commands: Any) -> None:
         action.add_argument("--all", action="store_true", help="all that were given up")
 
 
+def _add_bridge(commands: Any, called: str) -> None:
+    example = "".join(f"  {line}" for line in _BRIDGE_EXAMPLE.splitlines(keepends=True))
+    parser: Parser = commands.add_parser(
+        "bridge",
+        help="connect legacy adapters to an API-Server",
+        description="Lets adapters that speak maim_message's legacy protocol talk to an API-Server. Ctrl-C stops it.",
+        epilog=_BRIDGE_EPILOG.format(program=called, example=example),
+    )
+    parser.add_argument(
+        "--legacy", type=_legacy_url, default=DEFAULT_LEGACY_URL, metavar="URL",
+        help="where adapters connect to: ws://, wss:// or tcp:// with this machine's address (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--api", default=DEFAULT_URL, metavar="URL", help="the API-Server (%(default)s)")
+    which = parser.add_argument_group("which platforms")
+    which.add_argument("--config", metavar="FILE", help="bridge file: platforms, their API keys, tokens")
+    which.add_argument("--platform", metavar="P", action="append", help="a platform, with MAIM_API_KEY; repeatable")
+    which.add_argument("--key-file", metavar="FILE", help="file that holds the API key, instead of MAIM_API_KEY")
+    which.add_argument("--to-platform", metavar="P", help="the platform that messages are for (the same)")
+    who = parser.add_argument_group("who may connect")
+    who.add_argument("--token-file", metavar="FILE", help="file that holds the token of the adapters")
+    who.add_argument("--i-know", action="store_true", help="no token, also where others can reach it")
+    tls = parser.add_argument_group("TLS")
+    tls.add_argument("--certfile", metavar="FILE", help="certificate for --legacy wss://…")
+    tls.add_argument("--keyfile", metavar="FILE", help="its key")
+    tls.add_argument("--ca-file", metavar="FILE", help="authorities for --api wss://…, instead of the system's")
+    parser.add_argument(
+        "--hold", type=_seconds, default=300.0, metavar="S",
+        help="how long messages are kept for an adapter that is away (%(default)g)",
+    )  # fmt: skip
+    _add_log_level(parser, "INFO")
+
+
 def _add_connection(parser: Parser) -> None:
     parser.add_argument("--url", default=DEFAULT_URL, help="the server (%(default)s)")
     key = parser.add_mutually_exclusive_group()
@@ -216,6 +292,21 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
     return int(text)
+
+
+def _legacy_url(text: str) -> LegacyAddress:
+    """The text may hold a password, so it is not repeated."""
+    try:
+        parts = urlsplit(text)
+        port = DEFAULT_LEGACY_PORT if parts.port is None else parts.port
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must look like {DEFAULT_LEGACY_URL}") from None
+    if parts.scheme not in ("ws", "wss", "tcp") or not parts.hostname or "@" in parts.netloc:
+        raise argparse.ArgumentTypeError(f"must look like {DEFAULT_LEGACY_URL}")
+    if parts.query or parts.fragment or (parts.scheme == "tcp" and parts.path not in ("", "/")):
+        raise argparse.ArgumentTypeError("must end with the path, and tcp:// has none")
+    mode = "tcp" if parts.scheme == "tcp" else "ws"
+    return LegacyAddress(mode, parts.scheme == "wss", parts.hostname, port, parts.path or "/ws")
 
 
 def _path(text: str) -> str:

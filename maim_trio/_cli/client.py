@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 KEY_VARIABLE: Final = "MAIM_API_KEY"
 RECEIVER_VARIABLE: Final = "MAIM_TO_KEY"
 
+_KINDS: Final = {"key": "API key", "token": "token"}
+
 Take = Callable[[Any, dict[str, Any]], Awaitable[None]]
 """Takes a message or the payload of a custom one, and its metadata."""
 
@@ -83,23 +85,25 @@ def client_for(arguments: Namespace, take: Take, **config: Any) -> CommandClient
 
 def own_key(arguments: Namespace) -> str:
     """The API key to connect with: ``--key``, ``--key-file`` or the environment."""
-    key = arguments.key
+    key = getattr(arguments, "key", None)
     if key is None and arguments.key_file is not None:
-        key = _read_key(arguments.key_file)
+        key = read_secret(arguments.key_file, "key")
     if key is None:
         key = os.environ.get(KEY_VARIABLE)
     if not key:
-        raise UsageError(f"no API key: set {KEY_VARIABLE}, or give --key-file FILE or --key KEY")
+        options = "--key-file FILE or --key KEY" if "key" in arguments else "--key-file FILE"
+        raise UsageError(f"no API key: set {KEY_VARIABLE}, or give {options}")
     return str(key)
 
 
-def _read_key(path: str) -> str:
+def read_secret(path: str, what: str) -> str:
+    """What a file holds in its one line; errors call it the `what` file."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig").strip()
     except OSError as error:
-        raise UsageError(f"cannot read the key file {path}: {error.strerror or error}") from None
+        raise UsageError(f"cannot read the {what} file {path}: {error.strerror or error}") from None
     except ValueError:
-        raise UsageError(f"the key file {path} is not UTF-8 text") from None
+        raise UsageError(f"the {what} file {path} is not UTF-8 text") from None
     if not text or not text.isprintable():
-        raise UsageError(f"the key file {path} must hold one line: the API key")
+        raise UsageError(f"the {what} file {path} must hold one line: the {_KINDS[what]}")
     return text

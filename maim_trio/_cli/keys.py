@@ -26,7 +26,6 @@ platforms = ["qq", "wechat"]     # without this line: all platforms
 """
 
 _FIELDS: Final = frozenset({"key", "user", "platforms"})
-_ENTRY_HEAD: Final = re.compile(r"""[ \t]*\[\[[ \t]*(?:key|"key"|'key')[ \t]*\]\]""")
 # These texts of the TOML parser repeat names from the file, where somebody may have written a key as a name.
 _QUOTES_THE_FILE: Final = ("Cannot declare", "Cannot mutate", "Cannot overwrite", "Duplicate")
 _POSITION: Final = re.compile(r" ?\(at (.*)\)\Z")
@@ -48,31 +47,41 @@ class KeyEntry:
 
 def read_key_file(path: str) -> list[KeyEntry]:
     """The entries of a key file. UsageError names the file, and the line where that is known; never a key."""
+    return parse_keys(read_text(path, "key file"), path)
+
+
+def read_text(path: str, what: str) -> str:
+    """The text of a file, which errors call `what`."""
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        return Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"cannot read the key file {path}: {error.strerror or error}") from None
+        raise UsageError(f"cannot read the {what} {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 at byte {error.start}") from None
     except ValueError:  # a NUL in the name
-        raise UsageError("the name of the key file is not a file name") from None
-    return parse_keys(text, path)
+        raise UsageError(f"the name of the {what} is not a file name") from None
 
 
 def parse_keys(text: str, name: str) -> list[KeyEntry]:
     """The entries of a key file's text; `name` is what errors call the file."""
-    document = _load(text, name)
+    document = load_toml(text, name)
     if set(document) - {"key"}:
         raise UsageError(f"{name}: only [[key]] entries with key, user and platforms may stand in a key file")
-    raw = document.get("key", [])
+    return [_entry(item, where) for item, where in placed_entries(document, "key", text, name)]
+
+
+def placed_entries(document: dict[str, Any], kind: str, text: str, name: str) -> list[tuple[Any, str]]:
+    """The ``[[kind]]`` entries of a document, each with the place that errors name; there has to be one."""
+    raw = document.get(kind, [])
     if not isinstance(raw, list):
-        raise UsageError(f"{name}: an entry begins with [[key]], in two pairs of brackets")
+        raise UsageError(f"{name}: an entry begins with [[{kind}]], in two pairs of brackets")
     if not raw:
-        raise UsageError(f"{name}: there is no [[key]] entry in it")
-    lines = [number for number, line in enumerate(text.split("\n"), 1) if _ENTRY_HEAD.match(line)]
+        raise UsageError(f"{name}: there is no [[{kind}]] entry in it")
+    head = re.compile(rf"""[ \t]*\[\[[ \t]*(?:{kind}|"{kind}"|'{kind}')[ \t]*\]\]""")
+    lines = [number for number, line in enumerate(text.split("\n"), 1) if head.match(line)]
     places = [f", line {line}" for line in lines] if len(lines) == len(raw) else [""] * len(raw)
     placed = enumerate(zip(raw, places, strict=True), 1)
-    return [_entry(item, f"{name}{place} (key {number})") for number, (item, place) in placed]
+    return [(item, f"{name}{place} ({kind} {number})") for number, (item, place) in placed]
 
 
 def parse_assignment(text: str, number: int) -> KeyEntry:
@@ -96,7 +105,8 @@ def check_entries(entries: Iterable[KeyEntry]) -> dict[str, KeyEntry]:
     return by_key
 
 
-def _load(text: str, name: str) -> dict[str, Any]:
+def load_toml(text: str, name: str) -> dict[str, Any]:
+    """The document; UsageError says where it is broken, without quoting it."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -120,8 +130,8 @@ def _entry(raw: Any, where: str) -> KeyEntry:
         raise UsageError(f"{where}: must be a table with key and user")
     if set(raw) - _FIELDS:
         raise UsageError(f"{where}: has a field that is not key, user or platforms")
-    key = _text(raw.get("key"), f"{where}: key", MAX_API_KEY)
-    user = _text(raw.get("user"), f"{where}: user", MAX_NAME)
+    key = checked_text(raw.get("key"), f"{where}: key", MAX_API_KEY)
+    user = checked_text(raw.get("user"), f"{where}: user", MAX_NAME)
     return KeyEntry(key, user, _platforms(raw, where), where)
 
 
@@ -133,10 +143,10 @@ def _platforms(raw: dict[str, Any], where: str) -> frozenset[str] | None:
         raise UsageError(f'{where}: platforms must be a list such as ["qq", "wechat"]')
     if not platforms:
         raise UsageError(f"{where}: platforms is empty, so the key is of no use; leave it out to allow all")
-    return frozenset(_text(platform, f"{where}: a platform", MAX_NAME) for platform in platforms)
+    return frozenset(checked_text(platform, f"{where}: a platform", MAX_NAME) for platform in platforms)
 
 
-def _text(value: Any, what: str, limit: int) -> str:
+def checked_text(value: Any, what: str, limit: int) -> str:
     """`value`, when it can arrive in a handshake just as it is."""
     if value is None:
         raise UsageError(f"{what} is missing")

@@ -25,12 +25,13 @@ _VIOLATIONS = frozenset({close.PROTOCOL_ERROR, close.INVALID_DATA, close.TOO_BIG
 
 
 class Received:
-    """A received message on its way to its handlers."""
+    """A received message on its way to its handlers. `platform` is that of its connection."""
 
-    __slots__ = ("message", "name", "size")
+    __slots__ = ("message", "name", "platform", "size")
 
-    def __init__(self, message: dict[str, Any], size: int) -> None:
+    def __init__(self, message: dict[str, Any], size: int, platform: str) -> None:
         self.message = message
+        self.platform = platform
         self.size = size
         kind = message.get("message_type_name")
         self.name = kind if isinstance(kind, str) and kind else "message"
@@ -158,7 +159,7 @@ class LegacyConnection:
             endpoint.dropped += 1
             return None
         endpoint.stats.messages_received += 1
-        received = Received(message, len(frame))
+        received = Received(message, len(frame), self.platform)
         if endpoint.log.messages_wanted():
             endpoint.log.debug("received %s from %s, %d bytes", received.name, str(self), len(frame))
         return received

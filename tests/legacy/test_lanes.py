@@ -26,7 +26,7 @@ def test_connections_of_one_platform_share_a_lane():
 def test_one_in_which_something_waits_stays_until_it_is_idle():
     lanes = Lanes(10)
     lane = lanes.enter("qq")
-    lane.put(Received({}, 2))
+    lane.put(Received({}, 2, "qq"))
     lanes.leave("qq")
     assert len(lanes) == 1
     assert lanes.enter("qq") is lane

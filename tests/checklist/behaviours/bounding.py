@@ -151,13 +151,14 @@ async def a_blocking_handler_is_named(row: Row) -> None:
 
     async with talking(_plain_side(row), on_message=blocks, debug_slow_step=0.01, custom_logger=_Logger(lines)) as talk:
         await talk.say("hi")
-        (line,) = await lines.wait()
-    assert "on_message blocked the event loop" in line
+        await lines.wait()
 
 
 class _Logger:
+    """Hands on what is said about the handler: on a machine that stalls, other tasks may be named as well."""
+
     def __init__(self, warning: Recorder) -> None:
-        self.warning = lambda line: warning(line) if "blocked" in line else None
+        self.warning = lambda line: warning(line) if "on_message blocked the event loop" in line else None
         self.debug = self.info = self.error = lambda _line: None
 
 
