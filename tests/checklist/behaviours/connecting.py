@@ -84,7 +84,7 @@ async def a_client_says_whether_it_is_connected() -> None:
 
 async def waiting_ends_with_the_connection() -> None:
     network = Network()
-    async with network.client(connect_timeout=0.5) as client, trio.open_nursery() as nursery:
+    async with network.client(connect_timeout=0.5, max_reconnect_attempts=0) as client, trio.open_nursery() as nursery:
         nursery.start_soon(client.connect)
         with trio.move_on_after(5) as scope:
             await client.wait_connected()
