@@ -135,6 +135,7 @@ async def accept_link(
             answer = await _ask(pipe, decide, heard.request)
             with _reporting(report):
                 if await _answer(pipe, heard, answer, limits.handshake_timeout):
+                    pipe.take_over()
                     link = Link(pipe, client=False, limits=limits, glued=heard.glued, flusher=flusher, remote=remote)
     finally:
         if link is None:
@@ -259,6 +260,7 @@ async def open_link(
         host.encode("idna")
         dialogue = _Dialogue(pipe, limits)
         await dialogue.perform(host, target, headers)
+        pipe.take_over()
         link = Link(
             pipe,
             client=True,

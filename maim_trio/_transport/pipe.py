@@ -1,7 +1,7 @@
 """A trio stream, read and written without needless waits. Public trio API only.
 
-On a plain TCP socket (POSIX) the non-blocking descriptor is tried first and trio only waits; TLS, memory streams and
-Windows take the same calls through the Stream.
+On a TCP socket (POSIX), also under TLS once its handshake is through, the non-blocking descriptor is tried first and
+trio only waits; memory streams, Windows and handshakes take the same calls through the Stream.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .tls import take_engine
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .engine import TlsEngine
 
 __all__ = ["CHUNK", "LINGER", "LOST", "SMALL_PART", "Part", "Pipe", "peer_of"]
 
@@ -47,6 +51,7 @@ class Pipe:
     """
 
     __slots__ = (
+        "_engine",
         "_read_scope",
         "_socket",
         "_turns",
@@ -69,12 +74,20 @@ class Pipe:
         self.bytes_out = 0
         self.cut = False
         """A write was given up at an unknown place: nothing may follow on this stream."""
+        self._engine: TlsEngine | None = None
         self.aborted = False
         self.dry = True
         """The last read took all there was."""
         self._turns = 0
         self._read_scope: trio.CancelScope | None = None
         self._write_scope: trio.CancelScope | None = None
+
+    def take_over(self) -> None:
+        """For a TLS stream, after its handshake and a first write (trio keeps the server's session tickets until then):
+        from here on this pipe is `direct`, and nothing but `aclose` may be done with the stream itself."""
+        engine = take_engine(self.stream) if os.name == "posix" else None
+        if engine is not None:
+            self._engine, self.direct, self.dry = engine, True, False
 
     def descriptor(self) -> int:
         """The socket's number. Asked anew for each call: a remembered number could by now be another connection's."""
@@ -102,13 +115,16 @@ class Pipe:
     def read_nowait(self, size: int) -> bytes | None:
         """What is there, b"" at the end, None when nothing is there yet. Only where the pipe is `direct`."""
         try:
-            data = os.read(self.descriptor(), size)
+            if self._engine is None:
+                data = os.read(self.descriptor(), size)
+                self.dry = len(data) < size
+            else:
+                data, self.dry = self._engine.read(self.descriptor(), size)
         except BlockingIOError:
             self.dry = True
             return None
         except OSError as error:
             raise trio.BrokenResourceError from error
-        self.dry = len(data) < size
         self.bytes_in += len(data)
         return data
 
@@ -139,7 +155,9 @@ class Pipe:
         if not self.direct:
             return parts
         try:
-            if len(parts) == 1:
+            if self._engine is not None:
+                written = self._engine.write(self.descriptor(), parts)
+            elif len(parts) == 1:
                 written = os.write(self.descriptor(), parts[0])
             else:
                 written = os.writev(self.descriptor(), parts[:MAX_PARTS])
@@ -148,7 +166,8 @@ class Pipe:
         except OSError as error:
             raise trio.BrokenResourceError from error
         self.bytes_out += written
-        return _after(parts, written)
+        rest = _after(parts, written)
+        return (b"",) if not rest and self._engine is not None and self._engine.unsent else rest
 
     async def write_some(self, parts: Sequence[Part], timeout: float) -> Sequence[Part]:
         """Waits until something could be written, returns the rest. `trio.TooSlowError` after `timeout` seconds.

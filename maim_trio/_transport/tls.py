@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import trio
 
+from maim_trio._transport.engine import TlsEngine
 from maim_trio.errors import ConfigError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "server_context",
     "server_stream",
     "speaks_plain_http",
+    "take_engine",
     "unsent_alert",
 ]
 
@@ -131,32 +133,43 @@ def client_stream(
 
 
 class _Tap:
-    """Stands in for a context, to see where OpenSSL puts what is to be sent."""
+    """Stands in for a context, to see what trio's stream works with."""
+
+    session: ssl.SSLObject
+    incoming: ssl.MemoryBIO
+    outgoing: ssl.MemoryBIO
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
-        self.outgoing = ssl.MemoryBIO()
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: Any) -> ssl.SSLObject:
-        self.outgoing = outgoing
-        return self._context.wrap_bio(incoming, outgoing, **options)
+        self.session = self._context.wrap_bio(incoming, outgoing, **options)
+        self.incoming, self.outgoing = incoming, outgoing
+        return self.session
 
 
-_outgoing: weakref.WeakKeyDictionary[trio.abc.Stream, ssl.MemoryBIO] = weakref.WeakKeyDictionary()
+_taps: weakref.WeakKeyDictionary[trio.abc.Stream, _Tap] = weakref.WeakKeyDictionary()
 
 
 def _tapped(stream: trio.SocketStream, context: ssl.SSLContext, **options: Any) -> trio.SSLStream[trio.SocketStream]:
     tap = _Tap(context)
     tls = trio.SSLStream(stream, cast("ssl.SSLContext", tap), https_compatible=True, **options)
-    _outgoing[tls] = tap.outgoing
+    _taps[tls] = tap
     return tls
+
+
+def take_engine(stream: trio.abc.Stream) -> TlsEngine | None:
+    """What reads and writes on the socket of a TLS stream whose handshake is through, instead of the stream. None for
+    what is no TLS stream of ours."""
+    tap = _taps.pop(stream, None)
+    return None if tap is None else TlsEngine(tap.session, tap.incoming, tap.outgoing)
 
 
 def unsent_alert(stream: trio.abc.Stream) -> bytes:
     """What OpenSSL has to say to the peer about a handshake that failed (RFC 8446, section 6.2). trio leaves it unsent,
     and the peer would see nothing but the end of TCP."""
-    outgoing = _outgoing.pop(stream, None)
-    return b"" if outgoing is None else outgoing.read()
+    tap = _taps.pop(stream, None)
+    return b"" if tap is None else tap.outgoing.read()
 
 
 def peer_certificate(stream: trio.abc.Stream) -> tuple[str, dict[str, Any] | None]:

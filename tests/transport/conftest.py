@@ -15,6 +15,7 @@ from maim_trio._transport.flusher import Flusher
 from maim_trio._transport.handshake import Accept, Refuse, Request, accept_link, open_link
 from maim_trio._transport.limits import Limits, LinkClosed
 from maim_trio._transport.link import Link, running
+from maim_trio._transport.tls import client_stream, server_stream
 
 from .raw import RawPeer, accept_token, is_closed, memory_pair, request, switching
 
@@ -54,8 +55,8 @@ class Network:
             ends = await tcp_pair()
         if self.kind == "tls":
             ends = (
-                trio.SSLStream(ends[0], self.contexts[0], server_side=True, https_compatible=True),
-                trio.SSLStream(ends[1], self.contexts[1], server_hostname="localhost", https_compatible=True),
+                server_stream(ends[0], self.contexts[0]),
+                client_stream(ends[1], self.contexts[1], "localhost"),
             )
         self._opened += ends
         return ends

@@ -1,0 +1,113 @@
+"""TLS between a socket and a pipe without waiting. trio has made the handshake; from then on its OpenSSL object is used
+here, on the descriptor, like a plain socket."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .pipe import Part
+
+__all__ = ["TlsEngine"]
+
+RECORDS = 256 * 1024
+"""Bytes that are encrypted before the socket is tried again: twice that, at most, waits as ciphertext."""
+DECRYPT = 64 * 1024
+"""Bytes asked of OpenSSL at a time; a record holds 16 KiB at most."""
+
+
+class TlsEngine:
+    """One TLS connection after its handshake. Errors are `OSError`, which `ssl.SSLError` is; `BlockingIOError`: the
+    socket is not ready, and nothing has happened."""
+
+    __slots__ = ("_ended", "_incoming", "_left", "_outgoing", "_session", "_unsent")
+
+    def __init__(self, session: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        self._session = session
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._unsent: bytes | memoryview = b""
+        self._ended = False
+        self._left = True  # the handshake may have read more than it needed
+
+    @property
+    def unsent(self) -> bool:
+        """Whether ciphertext waits for the socket; the next `write`, of nothing too, tries again."""
+        return bool(self._unsent)
+
+    def read(self, descriptor: int, size: int) -> tuple[bytes, bool]:
+        """What has come, b"" at the end, and whether that was all there is. About `size` bytes are read."""
+        plain, dry = self._decrypted() if self._left else b"", False
+        self._left = False
+        while not plain and not self._ended:
+            data = os.read(descriptor, size)
+            dry = len(data) < size
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
+            plain = self._decrypted()
+            if dry and not plain and not self._ended:
+                raise BlockingIOError  # a part of a record
+        if self._outgoing.pending:  # what TLS itself has to say, such as a new key
+            self._flush(descriptor)
+        return plain, dry and not self._ended
+
+    def write(self, descriptor: int, parts: Sequence[Part]) -> int:
+        """Encrypts and writes as long as the socket takes it; returns how many bytes of `parts` are done with. While
+        ciphertext of an earlier call waits, nothing is taken."""
+        if self._unsent and not self._flush(descriptor):
+            return 0
+        done = 0
+        for part in parts:
+            view = memoryview(part)
+            for start in range(0, len(view), RECORDS):
+                if len(self._unsent) >= RECORDS and not self._flush(descriptor):
+                    return done
+                done += self._encrypt(view[start : start + RECORDS])
+        self._flush(descriptor)
+        return done
+
+    def _encrypt(self, view: memoryview) -> int:
+        size = len(view)
+        while view:
+            view = view[self._session.write(view) :]
+        self._collect()
+        return size
+
+    def _collect(self) -> None:
+        if self._outgoing.pending:
+            fresh = self._outgoing.read()
+            self._unsent = b"".join((self._unsent, fresh)) if self._unsent else fresh
+
+    def _decrypted(self) -> bytes:
+        chunks: list[bytes] = []
+        try:
+            while True:
+                chunk = self._session.read(DECRYPT)
+                if not chunk:
+                    self._ended = True
+                    break
+                chunks.append(chunk)
+                if not self._incoming.pending and not self._session.pending():
+                    break
+        except ssl.SSLWantReadError:
+            pass  # the rest of a record is still to come
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            self._ended = True
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _flush(self, descriptor: int) -> bool:
+        """Writes what is encrypted; False when the socket does not take all of it."""
+        self._collect()
+        if self._unsent:
+            try:
+                written = os.write(descriptor, self._unsent)
+            except BlockingIOError:
+                return False
+            self._unsent = memoryview(self._unsent)[written:]
+        return not self._unsent
