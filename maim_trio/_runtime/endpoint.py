@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -15,7 +15,7 @@ from maim_trio._runtime.config import HandlerTable
 from maim_trio._runtime.courier import Courier
 from maim_trio._runtime.dispatch import BURST, Dispatcher, Lane, task_tree
 from maim_trio._runtime.durable_inbox import forget
-from maim_trio._runtime.hooks import Handler, call, result_of, split_errors
+from maim_trio._runtime.hooks import NOTHING, Handler, Outcome, call, result_of, split_errors
 from maim_trio._runtime.keeping import Keeping
 from maim_trio._runtime.log import Log
 from maim_trio._runtime.requests import REPLY_TO, REQUEST_ID, STATUS, Question, Requests, reply, request_id
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
     from maim_trio._runtime.session import Session
     from maim_trio._transport.link import Link
 
-
-class Outcome(NamedTuple):
-    """What came of calling a hook: its value, or why there is none."""
-
-    value: Any = None
-    failure: str | None = None
-
-
-NOTHING = Outcome()
-"""What nearly every handler comes to."""
 
 CHECKPOINT_EVERY = 32
 """A full checkpoint costs more than queueing a message; one in so many keeps a sending loop from starving others."""

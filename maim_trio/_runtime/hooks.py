@@ -5,9 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any
+from typing import Any, NamedTuple
 
 Handler = Callable[..., Any]
+
+
+class Outcome(NamedTuple):
+    """What came of calling a hook: its value, or why there is none."""
+
+    value: Any = None
+    failure: str | None = None
+
+
+NOTHING = Outcome()
+"""What nearly every handler comes to."""
 
 
 async def call(function: Handler, *args: Any) -> Any:

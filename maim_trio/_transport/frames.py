@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import os
 import struct
-from typing import Final
+from typing import Final, Protocol
 
 __all__ = [
     "BINARY",
@@ -24,6 +24,7 @@ __all__ = [
     "TOO_BIG",
     "Binary",
     "FrameParser",
+    "Parser",
     "Violation",
     "apply_mask",
     "close_payload",
@@ -154,6 +155,17 @@ def parse_close(payload: bytes) -> tuple[int, str]:
         return code, payload[2:].decode()
     except UnicodeDecodeError:
         raise Violation(INVALID_DATA, "close reason is not UTF-8") from None
+
+
+class Parser(Protocol):
+    """What cuts a peer's bytes into messages: `FrameParser`, or that of another protocol over TCP."""
+
+    controls: list[tuple[int, bytes]]
+    close: tuple[int, str] | None
+    violation: Violation | None
+    missing: int
+
+    def feed(self, data: bytes) -> list[bytes]: ...
 
 
 class FrameParser:

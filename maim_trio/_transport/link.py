@@ -8,41 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 from . import frames
 from .limits import Closed, Limits, LinkClosed
-from .parking import ParkingSpot
+from .pings import Pings
 from .pipe import CHUNK, LINGER, LOST, Pipe
+from .running import running
+from .shared import SharedReader
 from .writer import MAX_PONGS, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from .flusher import Flusher, Replies
     from .poller import Poller
+    from .shared import Sink
 
-__all__ = ["Closed", "Limits", "Link", "LinkClosed", "Parser", "running"]
+__all__ = ["Closed", "Limits", "Link", "LinkClosed", "running"]
 
-Sink = Callable[[list[bytes]], list[bytes] | None]
-"""Takes complete messages; None: all of them. What it returns is left, and nothing more is given to it until then."""
 READ_MAX = 1024 * 1024
 """Bytes of one read of a large frame: nearly as fast as a buffer of the announced size, without trusting it."""
-
-
-class Parser(Protocol):
-    """What cuts a peer's bytes into messages: `frames.FrameParser`, or that of another protocol over TCP."""
-
-    controls: list[tuple[int, bytes]]
-    close: tuple[int, str] | None
-    violation: frames.Violation | None
-    missing: int
-
-    def feed(self, data: bytes) -> list[bytes]: ...
 
 
 class Link:
@@ -60,24 +48,18 @@ class Link:
         "__weakref__",
         "_close_timeout",
         "_closing",
-        "_error",
         "_glued",
         "_left",
         "_parser",
-        "_ping_number",
         "_pings",
         "_pipe",
-        "_poller",
         "_reading",
-        "_received_all",
-        "_rest",
-        "_sink",
-        "_spot",
+        "_shared",
         "_to_answer",
-        "_unread",
         "_writer",
         "client",
         "closed",
+        "received_all",
         "remote",
         "remote_ip",
         "response_headers",
@@ -93,7 +75,7 @@ class Link:
         flusher: Flusher | None = None,
         remote: tuple[str, str] = ("", ""),
         response_headers: Mapping[str, str] | None = None,
-        parser: Parser | None = None,
+        parser: frames.Parser | None = None,
     ) -> None:
         self.closed: Closed | None = None
         self.client = client
@@ -105,18 +87,12 @@ class Link:
         self._writer = Writer(pipe, limits, flusher)
         self._glued = glued  # came in one segment with the handshake
         self._to_answer: tuple[int, str] | None = None
-        self._received_all = False  # the peer's close frame, a violation or the end has been seen
+        self.received_all = False  # the peer's close frame, a violation or the end has been seen
         self._reading = False
-        self._poller: tuple[Poller, int] | None = None  # it reads for us; with the number it knows us by
-        self._sink: Sink | None = None  # what it gives messages to
-        self._spot = ParkingSpot()  # of our reader meanwhile
-        self._rest: list[bytes] | None = None  # what the sink has left
-        self._error: Exception | None = None  # what it has raised
-        self._unread = True  # there may be something that the poller has told of and nobody has read
+        self._shared: SharedReader | None = None  # a poller reads for us
         self._left: trio.Event | None = None  # for aclose(): the reader has left
         self._closing: trio.Event | None = None  # set when aclose() is through
-        self._pings: dict[bytes, trio.Event] = {}
-        self._ping_number = 0
+        self._pings = Pings()
 
     def __repr__(self) -> str:
         return f"<Link {'to' if self.client else 'from'} {self.remote or 'a stream'}, {self.closed or 'open'}>"
@@ -156,83 +132,63 @@ class Link:
         """
         while True:
             self._answer()
-            if self._received_all:
+            if self.received_all:
                 raise self._ended()
             if self._reading:
                 if self._closing is None:
                     raise trio.BusyResourceError("another task is receiving from this link")
                 raise self._ended()
-            if sink is None or self._poller is None or self._glued:
+            if sink is None or self._shared is None or self._glued:
                 batch: list[bytes] | None = await self._read_once()
                 if batch:
                     return batch
-            elif (batch := await self._read_shared(sink)) is not None:
+            elif (batch := await self._read_shared(self._shared, sink)) is not None:
                 return batch
 
-    async def _read_shared(self, sink: Sink) -> list[bytes] | None:
-        """Waits while the poller reads; until the sink has left something, or this task has to go on by itself."""
+    async def _read_shared(self, shared: SharedReader, sink: Sink) -> list[bytes] | None:
         self._reading = True
         try:
-            if self._unread:
-                await trio.lowlevel.checkpoint()
-                if not self._received_all:
-                    self._read_unread(sink)
-            else:
-                self._sink = sink
-                await self._spot.wait()
+            return await shared.receive(sink)
         finally:
-            self._reading, self._sink = False, None
-            if self._left is not None:
-                self._left.set()
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-        rest, self._rest = self._rest, None
-        return rest
+            self._note_left()
 
-    def readable(self, *, ended: bool) -> None:
-        """For the poller. With a reader that waits, what is there is read and given to its sink."""
-        self._unread = True
-        if ended:  # nobody will tell of what comes next: the reader waits for it by itself
-            self._leave_poller()
-            self._take_over()
-        elif self._sink is not None:
-            self._read_unread(self._sink)
-
-    def _read_unread(self, sink: Sink) -> None:
-        """Reads once; what else is there is left to the reader, which lets others have their turn in between."""
+    def read_nowait(self) -> list[bytes]:
+        """The messages that what is there completes; at the end none, and the link has ended."""
         try:
-            data = self._pipe.read_nowait(min(max(self._parser.missing, CHUNK), READ_MAX))
-            self._unread = data is not None and not self._pipe.dry
-            if data:
-                batch = self._take(data)
-                self._rest = sink(batch) if batch else None
-            elif data is not None:
-                self._lose("connection lost")
+            data = self._pipe.read_nowait(self._read_size)
         except LOST:
+            data = b""
+        if data:
+            return self._take(data)
+        if data is not None:
             self._lose("connection lost")
-        except Exception as error:  # the fence: one connection. Its own task raises it
-            self._error = error
-        if self._unread or self._received_all or self._rest is not None or self._error is not None:
-            self._take_over()
+        return []
 
-    def _take_over(self) -> None:
-        """The reader, if it waits, goes on by itself."""
-        self._sink = None
-        self._spot.wake()
+    @property
+    def dry(self) -> bool:
+        """Whether the last read took all there was."""
+        return self._pipe.dry
+
+    @property
+    def _read_size(self) -> int:
+        return min(max(self._parser.missing, CHUNK), READ_MAX)
+
+    def _note_left(self) -> None:
+        """The task that was reading has stopped."""
+        self._reading = False
+        if self._left is not None:
+            self._left.set()
 
     async def _read_once(self) -> list[bytes]:
         data, self._glued = self._glued, b""
         self._reading = True
         try:
             if not data:
-                data = await self._pipe.read(min(max(self._parser.missing, CHUNK), READ_MAX))
+                data = await self._pipe.read(self._read_size)
         except LOST:
             data = b""
         finally:
-            self._reading = False
-            if self._left is not None:
-                self._left.set()
+            self._note_left()
         if not data:
             self._lose("connection lost")
             return []
@@ -244,11 +200,11 @@ class Link:
         if parser.controls:
             self._handle_controls()
         if parser.close is not None:
-            self._received_all = True
+            self.received_all = True
             self._to_answer = parser.close[0], ""
             self._end(*parser.close, by_peer=True)
         elif parser.violation is not None:
-            self._received_all = True
+            self.received_all = True
             self._to_answer = parser.violation.code, parser.violation.reason
         return batch
 
@@ -259,15 +215,8 @@ class Link:
             for payload in pings[-MAX_PONGS:]:
                 self._writer.put_pong(frames.frame(frames.PONG, payload, mask=self.client))
         for opcode, payload in controls:
-            if opcode == frames.PONG and payload in self._pings:
-                self._pong(payload)
-
-    def _pong(self, payload: bytes) -> None:
-        """Answers this ping and all earlier ones (RFC 6455 §5.5.3)."""
-        for key in list(self._pings):
-            self._pings.pop(key).set()
-            if key == payload:
-                return
+            if opcode == frames.PONG:
+                self._pings.answered(payload)
 
     def _answer(self) -> None:
         """Queues our close frame for a close or a violation of the peer."""
@@ -278,14 +227,15 @@ class Link:
     def use_poller(self, poller: Poller) -> None:
         """Has a server's poller read for this link, where it can. Before the first `receive`."""
         if self._pipe.direct and self.closed is None:
-            descriptor = self._pipe.descriptor()
-            if poller.add(descriptor, self):
-                self._poller = poller, descriptor
+            shared = SharedReader(self, poller, self._pipe.descriptor())
+            if shared.begin():
+                self._shared = shared
 
-    def _leave_poller(self) -> None:
-        if self._poller is not None:
-            (poller, descriptor), self._poller = self._poller, None
-            poller.discard(descriptor, self)
+    def leave_poller(self) -> None:
+        """From here on this link reads for itself."""
+        if self._shared is not None:
+            shared, self._shared = self._shared, None
+            shared.end()
 
     # -- sending
 
@@ -344,19 +294,12 @@ class Link:
         """
         if self.closed is not None or self._writer.sealed:
             raise self._ended()
-        self._ping_number += 1
-        key = self._ping_number.to_bytes(4, "big")
-        answered = self._pings[key] = trio.Event()
+        key = self._pings.new()
         self._writer.put_ping(self._ping_frame(key))
-        start = trio.current_time()
-        try:
-            with trio.fail_after(timeout):
-                await answered.wait()
-        finally:
-            self._pings.pop(key, None)
+        took = await self._pings.wait(key, timeout)
         if self.closed is not None:
             raise self._ended()
-        return trio.current_time() - start
+        return took
 
     def _ping_frame(self, key: bytes) -> bytes:
         return frames.frame(frames.PING, key, mask=self.client)
@@ -400,7 +343,7 @@ class Link:
             await self._finish_writing()
         if not self._pipe.aborted:
             await self._linger()
-            self._leave_poller()
+            self.leave_poller()
             await self._pipe.aclose()
 
     async def _finish_writing(self) -> None:
@@ -412,7 +355,7 @@ class Link:
 
     async def _await_peer(self) -> None:
         """Until the peer's close frame, a violation or the end. Leaves the reading to another task that is at it."""
-        while not self._received_all:
+        while not self.received_all:
             if self._reading:
                 self._left = trio.Event()
                 await self._left.wait()
@@ -438,47 +381,16 @@ class Link:
 
     def _lose(self, reason: str) -> None:
         """The connection is gone, whatever was to come. Wakes everybody."""
-        self._received_all = True
+        self.received_all = True
         self._end(frames.LOST, reason, by_peer=False)
         self._writer.stop()
-        self._leave_poller()
-        self._take_over()
+        self.leave_poller()
         self._pipe.abort()
 
     def _end(self, code: int, reason: str, by_peer: bool) -> None:
         if self.closed is None:
             self.closed = Closed(code, reason, by_peer)
-            for answered in self._pings.values():
-                answered.set()
-            self._pings.clear()
+            self._pings.end()
 
     def _ended(self) -> LinkClosed:
         return LinkClosed(*(self.closed or Closed(frames.LOST, "connection lost", False)))
-
-
-class running:
-    """`async with running(link):` runs the link's writer for the body, then closes the link.
-
-    Leaving is `link.aclose()` (with 1000, unless the link is closed already); when cancelled, the stream is closed at
-    once. What the body raises passes through as it is, not wrapped in a group.
-    """
-
-    __slots__ = ("_link", "_manager", "_nursery")
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._manager = trio.open_nursery()
-
-    async def __aenter__(self) -> Link:
-        self._nursery = await self._manager.__aenter__()
-        self._nursery.start_soon(self._link.run_writer)
-        return self._link
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            await self._link.aclose()
-        finally:
-            self._nursery.cancel_scope.cancel()
-            await self._manager.__aexit__(None, None, None)

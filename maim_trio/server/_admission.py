@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from maim_trio._runtime.endpoint import Outcome
+from maim_trio._runtime.hooks import Outcome
 from maim_trio._transport.handshake import Accept, Refuse, Request
 from maim_trio._transport.tls import peer_certificate
 from maim_trio._wire.credentials import BadCredentials, Credentials, clean_headers, mask, origin_refused, read

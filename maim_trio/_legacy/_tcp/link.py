@@ -10,8 +10,8 @@ import trio
 from maim_trio._legacy._tcp.framing import HEAD_SIZE, HEARTBEAT_FRAME, SEALED_EXTRA, data_head
 from maim_trio._legacy._tcp.parser import TcpParser
 from maim_trio._transport.frames import SEPARATE_PART
-from maim_trio._transport.link import READ_MAX, Link
-from maim_trio._transport.pipe import CHUNK, LINGER, LOST, Pipe
+from maim_trio._transport.link import Link
+from maim_trio._transport.pipe import LINGER, LOST, Pipe
 from maim_trio._transport.writer import MAX_PONGS
 
 if TYPE_CHECKING:
@@ -72,14 +72,12 @@ class TcpLink(Link):
         try:
             if not data:
                 with trio.move_on_after(self._idle_timeout) as scope:
-                    data = await self._pipe.read(min(max(self._tcp_parser.missing, CHUNK), READ_MAX))
+                    data = await self._pipe.read(self._read_size)
                 silent = scope.cancelled_caught
         except LOST:
             lost = True
         finally:
-            self._reading = False
-            if self._left is not None:
-                self._left.set()
+            self._note_left()
         if silent:
             self._lose(f"silent for {self._idle_timeout:g} s")
             return []
@@ -104,9 +102,7 @@ class TcpLink(Link):
     def _handle_controls(self) -> None:
         heartbeats, self._parser.controls = self._parser.controls, []
         if self.client:
-            for answered in self._pings.values():  # they have no names: any answer will do
-                answered.set()
-            self._pings.clear()
+            self._pings.end()  # they have no names: any answer will do
         elif not self._writer.sealed:
             for _ in heartbeats[-MAX_PONGS:]:
                 self._writer.put_pong(HEARTBEAT_FRAME)
@@ -188,7 +184,7 @@ class TcpLink(Link):
         """Unread input would turn our last words into a reset, so it is read until the peer ends or is silent."""
         if isinstance(self._pipe.stream, trio.abc.HalfCloseableStream):
             await self._pipe.stream.send_eof()
-        while not self._received_all:
+        while not self.received_all:
             with trio.move_on_after(LINGER) as scope:
                 await self._wait_heard()
             if scope.cancelled_caught:
