@@ -37,16 +37,13 @@ demo: $(STAMP)
 	@$(BIN)/python examples/demo.py
 
 bench: $(STAMP) peers
-	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/python -m benchmarks.run --json bench.json
 	@$(BIN)/python -m benchmarks.startup
 
 bench-quick: $(STAMP) peers
-	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/python -m benchmarks.run --quick
 
 bench-scale: $(STAMP) peers
-	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/python -m benchmarks.scale --json bench-scale.json --pictures docs/images --write docs/benchmarks.md
 
 compliance: $(STAMP)
@@ -59,7 +56,7 @@ $(STAMP): pyproject.toml
 	@echo "setting up .venv"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[speed,tcp]' --group test --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[speed,tcp]' --group test --group lint --group bench
 	@touch $@
 
 clean:

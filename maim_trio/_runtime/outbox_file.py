@@ -28,6 +28,9 @@ SCHEMA_VERSION: Final = 2
 DEAD_KEPT: Final = 30 * 86_400.0
 """Seconds that a message that was given up is kept for the operator."""
 
+_MAGIC: Final = b"SQLite format 3\0"
+"""What a database file begins with (SQLite, "Database File Format", section 1.3)."""
+
 _SCHEMA: Final = (
     "CREATE TABLE messages (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, user_id TEXT NOT NULL, platform TEXT NOT NULL, "
     "msg_id TEXT NOT NULL, payload BLOB NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, dead TEXT)",
@@ -81,22 +84,44 @@ class OutboxFile:
         """Opens the file; `create` makes it where there is none. ConfigError names it when that is not possible."""
         self.path = Path(path)
         try:
-            if not create and not self.path.exists():
-                raise ConfigError(f"outbox {self.path}: there is no such file")
+            self._look(create)
             self._db = self._open()
             self._next_id: int = self._db.execute(_LAST_ID).fetchone()[0] + 1
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"outbox {self.path}: {explain(error)}") from None
 
+    def _look(self, create: bool) -> None:
+        """Before anything is touched: whether the file can be one of ours. Makes it where there is none."""
+        if not self.path.exists():
+            if not create:
+                raise ConfigError(f"outbox {self.path}: there is no such file")
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # messages hold keys
+        with open(self.path, "rb") as file:
+            head = file.read(len(_MAGIC))
+        if not head and not create:
+            raise ConfigError(f"outbox {self.path}: the file is empty: no program has used it as its outbox yet")
+        if head and head != _MAGIC:
+            raise ConfigError(f"outbox {self.path}: this is no outbox file, or it is damaged")
+        if head:
+            with contextlib.closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+                self._check_owner(db)
+
+    def _check_owner(self, db: sqlite3.Connection) -> None:
+        if db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            fields = ", ".join(row[1] for row in db.execute("PRAGMA table_info(messages)"))
+            if not version or fields != _MESSAGE_FIELDS:
+                raise ConfigError(f"outbox {self.path}: this is the database of another program")
+
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            os.chmod(self.path, 0o600)  # messages hold keys
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("BEGIN IMMEDIATE")  # takes the lock now, for as long as the file is open
             self._check_version(db)
+            os.chmod(self.path, 0o600)
             db.execute("DELETE FROM messages WHERE dead IS NOT NULL AND created < ?", (time.time() - DEAD_KEPT,))
             db.execute("COMMIT")
         except BaseException:
@@ -108,8 +133,6 @@ class OutboxFile:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION or version < 0:
             raise ConfigError(f"outbox {self.path} was written by another version ({version}) of this library")
-        if not version and db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            raise ConfigError(f"outbox {self.path}: this is the database of another program")
         for statement in (*_SCHEMA, *received_file.TABLES)[_TABLES_OF_VERSION[version] :]:
             db.execute(statement)
         if version != SCHEMA_VERSION:
@@ -218,6 +241,6 @@ def explain(error: Exception) -> str:
         return "another program is using this file: one file serves one server or client"
     if "not a database" in text or "malformed" in text:
         return "this is no outbox file, or it is damaged"
-    if "unable to open" in text:
+    if "unable to open" in text or isinstance(error, OSError):
         return "cannot be opened: look at the folder and its permissions"
     return text

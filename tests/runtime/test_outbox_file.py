@@ -130,12 +130,38 @@ def test_another_version_is_refused(path: Path, file: OutboxFile) -> None:
         OutboxFile(path)
 
 
-def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
+@pytest.mark.parametrize("version", [0, 1, SCHEMA_VERSION])
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("create", [True, False])
+def test_the_database_of_another_program_is_left_alone(path: Path, version: int, mode: str, create: bool) -> None:
     database = sqlite3.connect(path)
+    database.execute(f"PRAGMA journal_mode = {mode}")
     database.execute("CREATE TABLE messages (other TEXT)")
+    database.execute(f"PRAGMA user_version = {version}")
     database.close()
+    path.chmod(0o644)
+    before = path.read_bytes()
     with pytest.raises(ConfigError, match="another program"):
+        OutboxFile(path, create=create)
+    assert path.read_bytes() == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_file_that_is_no_database_keeps_its_permissions(path: Path) -> None:
+    path.write_text("print('hello')")
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="no outbox file"):
         OutboxFile(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_an_empty_file_is_used_and_is_not_made_an_outbox_by_who_only_looks(path: Path) -> None:
+    path.touch()
+    with pytest.raises(ConfigError, match="empty"):
+        OutboxFile(path, create=False)
+    assert path.read_bytes() == b""
+    OutboxFile(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("content", [b"no database " * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
