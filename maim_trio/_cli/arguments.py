@@ -147,7 +147,7 @@ def _add_serve(commands: Any) -> None:
     parser: Parser = commands.add_parser(
         "serve",
         help="run a relay server",
-        description="Runs a server that hands every message on to whom its message_dim names. Ctrl-C stops it.",
+        description="A server that hands every standard message on to whom its message_dim names. Ctrl-C stops it.",
         epilog=_SERVE_EPILOG.format(example=example),
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")

@@ -1,4 +1,4 @@
-"""The ready-made server: hands every message on to whom it is for."""
+"""The ready-made server: hands every standard message on to whom it is for."""
 
 from __future__ import annotations
 

@@ -189,10 +189,14 @@ class Bridge:
         """Sends to the adapter, or waits for it to come; bounded by `hold`, counted from when it was missed first."""
         while True:
             arrival = self.adapters.next_arrival(platform)
-            if await send():
+            if platform in self.adapters.get_platforms() and await send():
                 self.to_adapters += 1
                 self._is_there(platform)
                 return
+            if platform not in self._away_since:
+                self.log.warning(
+                    "platform %s: its adapter is away; messages for it are kept for %g s", platform, self._hold
+                )
             since = self._away_since.setdefault(platform, trio.current_time())
             with trio.move_on_at(since if self._stop_wanted.is_set() else since + self._hold):
                 await arrival.wait()

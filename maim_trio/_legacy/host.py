@@ -113,7 +113,7 @@ class Host(LegacyEndpoint):
         if not self.config.enable_token:
             host = self.config.host
             risk = "" if is_loopback(host) else f": whoever reaches {host} can read and send messages"
-            self.log.warning("enable_token is off, so everybody is let in%s", risk)
+            self.log.warning("no tokens are asked for (enable_token is off), so everybody is let in%s", risk)
 
     async def _admit(self, links: trio.Nursery, up: Callable[[], None]) -> None:
         self._links = links

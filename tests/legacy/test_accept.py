@@ -174,7 +174,7 @@ async def test_a_peer_that_never_asks_is_sent_away(network):
 async def test_an_open_server_says_so_once(network, log):
     async with MemoryMessageServer(network):
         pass
-    assert log.having("enable_token is off, so everybody is let in", "WARNING")
+    assert log.having("no tokens are asked for (enable_token is off), so everybody is let in", "WARNING")
     log.clear()
     async with guarded(network):
         pass

@@ -272,6 +272,7 @@ async def test_after_hold_seconds_messages_for_it_are_dropped_until_it_is_back(w
             assert texts(adapter.received) == ["new"]
     lines = [line for line in warnings(caplog) if line.startswith("platform qq: ")]
     assert lines == [
+        "platform qq: its adapter is away; messages for it are kept for 300 s",
         "platform qq: a message for its adapter was dropped: none has taken it for 300 s",
         "platform qq: its adapter is back; 2 messages for it were lost meanwhile",
     ]
