@@ -103,7 +103,9 @@ class OutboxFile:
         if head and head != _MAGIC:
             raise ConfigError(f"outbox {self.path}: this is no outbox file, or it is damaged")
         if head:
-            with contextlib.closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            with contextlib.closing(
+                sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", timeout=0, uri=True)
+            ) as db:
                 self._check_owner(db)
 
     def _check_owner(self, db: sqlite3.Connection) -> None:
