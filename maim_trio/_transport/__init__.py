@@ -1,5 +1,5 @@
 """WebSocket connections over any trio stream: opening handshake, frames, limits, deadlines, the end of TCP.
 
-`handshake` makes a `link.Link` out of a stream. What is above knows these two, `limits`, `flusher` and
-`frames.text_frame`.
+`handshake` makes a `link.Link` out of a stream. What is above knows these two, `limits`, `tls`, what
+serves all links of a server (`flusher`, `poller`), and `frames.text_frame`.
 """

@@ -16,6 +16,8 @@ __all__ = ["TlsEngine"]
 
 RECORDS = 256 * 1024
 """Bytes that are encrypted before the socket is tried again: twice that, at most, waits as ciphertext."""
+MAX_UNSENT = 4 * RECORDS
+"""Bytes of ciphertext, with the answers of TLS itself, beyond which a peer that does not read is cut off."""
 DECRYPT = 64 * 1024
 """Bytes asked of OpenSSL at a time; a record holds 16 KiB at most."""
 
@@ -39,11 +41,12 @@ class TlsEngine:
         """Whether ciphertext waits for the socket; the next `write`, of nothing too, tries again."""
         return bool(self._unsent)
 
-    def read(self, descriptor: int, size: int) -> tuple[bytes, bool]:
-        """What has come, b"" at the end, and whether that was all there is. About `size` bytes are read."""
+    def read(self, descriptor: int, size: int) -> tuple[bytes | None, bool]:
+        """What has come, b"" at the end, None for a part of a record or what concerns TLS alone; and whether that was
+        all there is. About `size` bytes are read, once: a peer that sends nothing but records of TLS starves nobody."""
         plain, dry = self._decrypted() if self._left else b"", False
         self._left = False
-        while not plain and not self._ended:
+        if not plain and not self._ended:
             data = os.read(descriptor, size)
             dry = len(data) < size
             if data:
@@ -51,11 +54,13 @@ class TlsEngine:
             else:
                 self._incoming.write_eof()
             plain = self._decrypted()
-            if dry and not plain and not self._ended:
-                raise BlockingIOError  # a part of a record
         if self._outgoing.pending:  # what TLS itself has to say, such as a new key
-            self._flush(descriptor)
-        return plain, dry and not self._ended
+            self._answer(descriptor)
+        return plain if plain or self._ended else None, dry and not self._ended
+
+    def _answer(self, descriptor: int) -> None:
+        if not self._flush(descriptor) and len(self._unsent) > MAX_UNSENT:
+            raise OSError("the peer has TLS answer and does not read")
 
     def write(self, descriptor: int, parts: Sequence[Part]) -> int:
         """Encrypts and writes as long as the socket takes it; returns how many bytes of `parts` are done with. While

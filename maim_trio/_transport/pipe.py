@@ -119,7 +119,10 @@ class Pipe:
                 data = os.read(self.descriptor(), size)
                 self.dry = len(data) < size
             else:
-                data, self.dry = self._engine.read(self.descriptor(), size)
+                decrypted, self.dry = self._engine.read(self.descriptor(), size)
+                if decrypted is None:
+                    return None
+                data = decrypted
         except BlockingIOError:
             self.dry = True
             return None

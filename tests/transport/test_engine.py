@@ -12,7 +12,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maim_trio._transport.engine import RECORDS, TlsEngine
+from maim_trio._transport.engine import MAX_UNSENT, RECORDS, TlsEngine
 from maim_trio._transport.pipe import LOST, Pipe
 from maim_trio._transport.tls import client_stream, server_stream, take_engine
 
@@ -170,6 +170,40 @@ async def test_garbage_instead_of_a_record_is_a_broken_connection(contexts):
     await trio.aclose_forcefully(theirs)
 
 
+def test_records_that_hold_nothing_are_read_once_and_then_others_have_their_turn(contexts):
+    server, client = connected(*contexts)
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    try:
+        assert client.write(write, [b"x" * 3000]) == 3000
+        assert server.read(read, 100) == (None, False)  # a part of a record, and there is more
+        received = [server.read(read, 1000) for _ in range(2)]
+        assert received == [(None, False)] * 2
+        assert server.read(read, 65536) == (b"x" * 3000, True)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_a_peer_that_has_tls_answer_and_does_not_read_is_cut_off(contexts):
+    server, _ = connected(*contexts)
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+
+    def answer_without_end():
+        for _ in range(1000):
+            server._outgoing.write(b"a" * 10_000)
+            server._answer(write)
+
+    try:
+        with pytest.raises(OSError, match="does not read"):
+            answer_without_end()
+        assert len(server._unsent) <= MAX_UNSENT + 10_000
+    finally:
+        os.close(read)
+        os.close(write)
+
+
 async def test_a_stream_is_taken_over_once_and_others_not_at_all(contexts):
     ours, theirs = await tcp_pair()
     stream = server_stream(ours, contexts[0])
@@ -200,7 +234,7 @@ def test_any_data_in_any_pieces_comes_out_as_it_went_in(parts, piece):
             received = bytearray()
             while len(received) < len(part):
                 try:
-                    received += server.read(read, piece)[0]
+                    received += server.read(read, piece)[0] or b""
                 except BlockingIOError:
                     break
             assert bytes(received) == part
