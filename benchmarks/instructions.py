@@ -22,6 +22,7 @@ import tracemalloc
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -102,7 +103,9 @@ class Counting(trio.abc.Instrument):
         elif event == "c_call":
             self.counts["c_calls"] += 1
             name = argument.__name__
-            if name in _SYSCALLS:
+            if name in _SYSCALLS and not isinstance(
+                argument.__self__, (CoroutineType, GeneratorType)
+            ):  # they `send`, too
                 self.counts["syscalls"] += 1
             elif name in _EPOLL_CTL:
                 self.counts["epoll_ctl"] += 1

@@ -2,7 +2,7 @@
 
 Nothing here waits for its turn in a task of its own: having the next invocation begun is a synchronous step of whoever
 brings a message or gives a slot back. A task that has run one goes on with the next, so that handlers that do not wait
-cost no task each; one that waits keeps its task, and another task is there for the next.
+cost no task each; one that waits keeps its task, and another task comes for the next.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 import trio
 
 from maim_trio._delivery.inbox import Inbox, Put
+from maim_trio._runtime.stepping import stepped
+from maim_trio._transport.flusher import Flusher
+from maim_trio._transport.parking import ParkingSpot
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
 
 class Delivery(Protocol):
@@ -104,11 +107,13 @@ class Dispatcher(Generic[D]):
     def __init__(
         self,
         nursery: trio.Nursery,
-        handle: Callable[[D], Awaitable[None]],
+        handle: Callable[[D], Coroutine[Any, Any, None]],
         *,
         slots: int,
         slots_per_lane: int,
         burst: int = BURST,
+        flusher: Flusher | None = None,
+        spare: bool = False,
     ) -> None:
         self.active = 0
         self._nursery = nursery
@@ -116,10 +121,14 @@ class Dispatcher(Generic[D]):
         self._slots = slots
         self._slots_per_lane = slots_per_lane
         self._burst = burst
+        self._flusher = flusher if flusher is not None else Flusher()
+        self._keeps_spare = spare
+        self._spare = ParkingSpot()  # where a task waits for more to run
         self._line: deque[Lane[D]] = deque()
         self._ready: deque[D] = deque()  # have a slot, and wait for a task
         self._ready_lanes: deque[Lane[D]] = deque()  # of each of these
-        self._coming = 0  # tasks that were spawned and have not begun
+        self._coming = 0  # tasks that were called and have not begun
+        self._stepping = False  # the current task runs handlers, and goes on with what is ready
         self._context = copy_context()  # what each invocation sees, whatever the others have set
         self._variables = list(self._context.items())
         self._changed = trio.Event()
@@ -144,11 +153,11 @@ class Dispatcher(Generic[D]):
         lane.running += 1
         lane.ready += 1
         self.active += 1
-        delivery.accepted()
         self._ready.append(delivery)
         self._ready_lanes.append(lane)
         if not self._coming:
-            self._call()
+            self._call()  # before the acknowledgement, which leaves with what the handler sends
+        delivery.accepted()
         return True
 
     def seal(self) -> None:
@@ -191,37 +200,69 @@ class Dispatcher(Generic[D]):
 
     def _call(self) -> None:
         """Has a task come for what is ready; more than one at a time where those that are there wait for something."""
+        if self._stepping:
+            return
         ready = len(self._ready)
         wanted = min(ready, max(1, self.active - ready))
         while self._coming < wanted:
             self._coming += 1
-            self._context.run(self._spawn)
+            self._flusher.expect()
+            if self._spare.taken:
+                self._spare.wake()
+            else:
+                self._context.run(self._spawn)
 
     def _spawn(self) -> None:
         self._nursery.start_soon(self._work, name="handler")
 
     async def _work(self) -> None:
-        """Runs handlers, one after the other, until there is nothing left to do or others should have their turn."""
+        """Runs what is ready, and waits for more when it is to be the spare task."""
         self._coming -= 1
-        task, ready = trio.lowlevel.current_task(), self._ready
+        while await self._run_ready() and self._keeps_spare and not self._spare.taken:
+            trio.lowlevel.current_task().name = "spare"
+            await self._spare.wait()
+            self._coming -= 1
+
+    async def _run_ready(self) -> bool:
+        """Runs handlers, one after the other, until there is nothing left to do or others should have their turn.
+        False: this task cannot run any other."""
+        task, ready, unchanged = trio.lowlevel.current_task(), self._ready, True
+        self._stepping = True
         for _ in range(self._burst):
             if not ready:
                 break
             delivery, lane = ready.popleft(), self._ready_lanes.popleft()
             lane.ready -= 1
-            if ready:
-                self._call()  # for the case that this one waits
             task.name = delivery.name
             try:
-                await self._handle(delivery)
+                await stepped(self._handle(delivery), self._waits)
             except BaseException:  # a cancellation from outside, or what ends everything: nothing begins any more
                 self.close()
-                raise
-            finally:
                 self._finished(lane)
+                if self._stepping:
+                    self._waits()
+                raise
+            self._go_on()
+            self._finished(lane)
             if self._context_was_changed():
-                break  # what it has set is nobody else's: the next one begins in a fresh task
+                unchanged = False  # what it has set is nobody else's: the next one begins in a fresh task
+                break
+        self._stepping = False
         self._call()
+        self._flusher.flush()
+        return unchanged
+
+    def _waits(self) -> None:
+        """The handler that the current task runs is about to wait: others are run by another task."""
+        self._stepping = False
+        self._call()
+        self._flusher.wait()
+
+    def _go_on(self) -> None:
+        """A handler has ended: its task goes on with what is ready."""
+        if not self._stepping:
+            self._stepping = True
+            self._flusher.expect()
 
     def _context_was_changed(self) -> bool:
         """Whether the handler that has just run in this task has left a context variable changed."""

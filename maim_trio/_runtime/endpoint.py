@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maim_trio._runtime.config import CommonConfig
     from maim_trio._runtime.connection import Connection, Delivery, Source
     from maim_trio._runtime.session import Session
+    from maim_trio._transport.flusher import Flusher
     from maim_trio._transport.link import Link
 
 
@@ -58,6 +59,7 @@ class Endpoint(Keeping):
         """Trio's clock; while it runs, without the way through trio that is as long as reading it."""
         self._dispatcher: Dispatcher[Delivery] | None = None
         self._started_at: float | None = None
+        self._flusher: Flusher | None = None
         self._sends = 0
         self.links: set[Link] = set()
         self.requests = Requests()
@@ -286,6 +288,8 @@ class Endpoint(Keeping):
             slots=self.config.max_concurrent_handlers,
             slots_per_lane=limit or self.config.max_concurrent_handlers_per_connection,
             burst=BURST if self.config.debug_slow_step is None else 1,  # so that a slow step is one handler's
+            flusher=self._flusher,
+            spare=self.config.debug_slow_step is None,
         )
         for session in self._all_sessions():
             self._dispatcher.offer(session.lane)  # what an earlier run has left

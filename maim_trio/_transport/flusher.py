@@ -34,17 +34,40 @@ class Flusher:
     writes.
     """
 
-    __slots__ = ("_marked", "_spot", "running")
+    __slots__ = ("_expected", "_marked", "_spot", "running")
 
     def __init__(self) -> None:
         self.running = False
+        self._expected = 0  # calls of `flush` or `wait`
         self._marked: list[Writer] = []
         self._spot = ParkingSpot()
 
     def add(self, writer: Writer) -> None:
-        """Has `writer.flush` called one tick later."""
+        """Has `writer.flush` called: by whoever is expected to call `flush`, or else one tick later."""
         self._marked.append(writer)
-        self._spot.wake()
+        if not self._expected:
+            self._spot.wake()
+
+    def expect(self) -> None:
+        """Somebody is about to queue something, and calls `flush` or `wait` in this tick or the next."""
+        self._expected += 1
+
+    def flush(self) -> None:
+        """Who was expected has queued what there was: it is written here and now, as far as it does not wait for
+        others, and is not too much."""
+        self._expected -= 1
+        if self._marked:
+            self._flush()
+            self._leave()
+
+    def wait(self) -> None:
+        """Who was expected waits for something else first: what is queued so far does not wait for that."""
+        self._expected -= 1
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._marked and not self._expected:
+            self._spot.wake()
 
     async def run(self) -> None:
         """Flushes until it is cancelled."""

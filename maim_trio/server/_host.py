@@ -65,7 +65,7 @@ class Host(Endpoint):
         self._sessions = Sessions(self._make_session, self.config.max_connections)
         self._opening: dict[Admission, trio.CancelScope] = {}
         self._listeners: Sequence[trio.SocketListener | TlsListener] = []
-        self._flusher, self._poller = Flusher(), Poller()
+        self._poller = Poller()
         self._links: trio.Nursery | None = None
         self._connection_tasks = 0
         self._connections_ended = trio.Event()
@@ -126,8 +126,13 @@ class Host(Endpoint):
             for session in self._sessions.all():
                 self._sessions.end(session)
 
+    def _handlers_opened(self, nursery: trio.Nursery) -> None:
+        self._flusher, self._poller = Flusher(), Poller()
+        super()._handlers_opened(nursery)
+
     async def _admit(self, links: trio.Nursery, up: Callable[[], None]) -> None:
-        self._links, self._flusher, self._poller = links, Flusher(), Poller()
+        assert self._flusher is not None
+        self._links = links
         links.start_soon(self._flusher.run, name="flusher")
         links.start_soon(self._poller.run, name="poller")
         await self._restore(await self._open_store(links))
