@@ -17,6 +17,7 @@ from maim_trio._delivery.inbox import Inbox, Put
 from maim_trio._runtime.stepping import stepped
 from maim_trio._transport.flusher import Flusher
 from maim_trio._transport.parking import ParkingSpot
+from maim_trio._transport.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -113,6 +114,7 @@ class Dispatcher(Generic[D]):
         slots_per_lane: int,
         burst: int = BURST,
         flusher: Flusher | None = None,
+        poller: Poller | None = None,
         spare: bool = False,
     ) -> None:
         self.active = 0
@@ -122,6 +124,8 @@ class Dispatcher(Generic[D]):
         self._slots_per_lane = slots_per_lane
         self._burst = burst
         self._flusher = flusher if flusher is not None else Flusher()
+        self._poller = poller if poller is not None else Poller()
+        self._poller.relieved = self._relieves
         self._keeps_spare = spare
         self._spare = ParkingSpot()  # where a task waits for more to run
         self._line: deque[Lane[D]] = deque()
@@ -129,9 +133,11 @@ class Dispatcher(Generic[D]):
         self._ready_lanes: deque[Lane[D]] = deque()  # of each of these
         self._coming = 0  # tasks that were called and have not begun
         self._stepping = False  # the current task runs handlers, and goes on with what is ready
+        self._reading = False  # the spare task waits for sockets
+        self._waited = True  # the last handler did
         self._context = copy_context()  # what each invocation sees, whatever the others have set
         self._variables = list(self._context.items())
-        self._changed = trio.Event()
+        self._idle: trio.Event | None = None
         self._sealed = False
         self._closed = False
 
@@ -179,7 +185,9 @@ class Dispatcher(Generic[D]):
         """Returns when nothing runs and nothing waits for a slot."""
         await trio.lowlevel.checkpoint()
         while self.active or self._line:
-            await self._changed.wait()
+            if self._idle is None:
+                self._idle = trio.Event()
+            await self._idle.wait()
 
     def _give_slots(self) -> None:
         line, share = self._line, self._slots_per_lane
@@ -218,10 +226,35 @@ class Dispatcher(Generic[D]):
     async def _work(self) -> None:
         """Runs what is ready, and waits for more when it is to be the spare task."""
         self._coming -= 1
-        while await self._run_ready() and self._keeps_spare and not self._spare.taken:
-            trio.lowlevel.current_task().name = "spare"
+        try:
+            while await self._run_ready() and self._keeps_spare and not self._spare.taken and not self._reading:
+                await self._wait_for_more()
+        finally:
+            self._stepping = False
+            if not self._coming and not self._reading:
+                self._poller.resume()
+
+    async def _wait_for_more(self) -> None:
+        """Until somebody calls, or, where the poller leaves that to this task, until sockets can be read."""
+        task = trio.lowlevel.current_task()
+        if not self._poller.relieved_now:
+            task.name = "spare"
             await self._spare.wait()
             self._coming -= 1
+            return
+        task.name = "reader"
+        self._reading = True
+        try:
+            await self._poller.wait()
+        finally:
+            self._reading = False
+        self._stepping = True
+        self._flusher.expect()
+        self._poller.read()
+
+    def _relieves(self) -> bool:
+        """Whether a task is coming that may go on with reading, when it has run what is ready."""
+        return self._coming > 0 and not self._waited
 
     async def _run_ready(self) -> bool:
         """Runs handlers, one after the other, until there is nothing left to do or others should have their turn.
@@ -254,13 +287,17 @@ class Dispatcher(Generic[D]):
 
     def _waits(self) -> None:
         """The handler that the current task runs is about to wait: others are run by another task."""
-        self._stepping = False
+        self._stepping, self._waited = False, True
+        if not self._reading:
+            self._poller.resume()
         self._call()
         self._flusher.wait()
 
     def _go_on(self) -> None:
         """A handler has ended: its task goes on with what is ready."""
-        if not self._stepping:
+        if self._stepping:
+            self._waited = False
+        else:
             self._stepping = True
             self._flusher.expect()
 
@@ -282,9 +319,9 @@ class Dispatcher(Generic[D]):
         if lane.on_idle is not None and lane.idle:
             on_idle, lane.on_idle = lane.on_idle, None
             on_idle()
-        if not self.active:
-            self._changed.set()
-            self._changed = trio.Event()
+        if not self.active and self._idle is not None:
+            self._idle.set()
+            self._idle = None
 
 
 def task_tree(task: trio.lowlevel.Task) -> dict[str, Any]:

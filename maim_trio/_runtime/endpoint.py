@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from maim_trio._runtime.session import Session
     from maim_trio._transport.flusher import Flusher
     from maim_trio._transport.link import Link
+    from maim_trio._transport.poller import Poller
 
 
 CHECKPOINT_EVERY = 32
-"""A full checkpoint costs more than queueing a message; one in so many keeps a sending loop from starving others."""
+"""A full checkpoint costs more than queueing a message; one in so many keeps a sending loop from starving others. Each
+handler begins to count anew: how many of them run in a row is bounded anyway."""
 
 
 class Endpoint(Keeping):
@@ -60,6 +62,7 @@ class Endpoint(Keeping):
         self._dispatcher: Dispatcher[Delivery] | None = None
         self._started_at: float | None = None
         self._flusher: Flusher | None = None
+        self._poller: Poller | None = None
         self._sends = 0
         self.links: set[Link] = set()
         self.requests = Requests()
@@ -116,6 +119,7 @@ class Endpoint(Keeping):
 
     async def _handle(self, delivery: Delivery) -> None:
         """One handler invocation, in a child task."""
+        self._sends = 0
         envelope = delivery.envelope
         handler = self._handler_of(envelope)
         argument: Any = envelope.message if isinstance(envelope, Standard) else envelope.payload
@@ -289,6 +293,7 @@ class Endpoint(Keeping):
             slots_per_lane=limit or self.config.max_concurrent_handlers_per_connection,
             burst=BURST if self.config.debug_slow_step is None else 1,  # so that a slow step is one handler's
             flusher=self._flusher,
+            poller=self._poller,
             spare=self.config.debug_slow_step is None,
         )
         for session in self._all_sessions():

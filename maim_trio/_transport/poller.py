@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import select
 import sys
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
+
+from .parking import ParkingSpot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Poller", "Reader"]
 
@@ -27,12 +32,16 @@ class Poller:
     """Watches sockets in an epoll set of its own: each is registered once, and not again for every wait.
 
     Edge-triggered: what is told is that something has come, once. `run` needs one task, which should outlive the links.
+    A task that is going to deal with what was read may relieve it: then `run` sleeps until `resume`.
     """
 
-    __slots__ = ("_epoll", "_readers", "running")
+    __slots__ = ("_epoll", "_readers", "_spot", "relieved", "running")
 
     def __init__(self) -> None:
         self.running = False
+        self.relieved: Callable[[], bool] = _nobody
+        """Whether another task is about to go on with reading: by `wait` and `read`, and by `resume` when it ends."""
+        self._spot = ParkingSpot()
         self._readers: dict[int, Reader] = {}
 
     def add(self, descriptor: int, reader: Reader) -> bool:
@@ -60,10 +69,42 @@ class Poller:
             self.running = True
             try:
                 while True:
-                    await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    for descriptor, events in self._epoll.poll(0, EVENTS):
-                        reader = self._readers.get(descriptor)
-                        if reader is not None:
-                            reader.readable(ended=events & ~select.EPOLLIN != 0)
+                    await self.wait()
+                    self.read()
+                    if self.relieved():
+                        await self._spot.wait()
             finally:
                 self.running = False
+                trio.lowlevel.notify_closing(self._epoll.fileno())
+
+    @property
+    def relieved_now(self) -> bool:
+        """Whether `run` leaves it to another task to wait and read."""
+        return self._spot.taken
+
+    def resume(self) -> None:
+        """No other task waits and reads any more."""
+        self._spot.wake()
+
+    async def wait(self) -> None:
+        """Until there is something to read, or `run` has ended."""
+        if not self.running:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+        except trio.ClosedResourceError:  # only ever raised to another task than `run`
+            return
+
+    def read(self) -> None:
+        """Has what is there read, once."""
+        if not self.running:
+            return
+        for descriptor, events in self._epoll.poll(0, EVENTS):
+            reader = self._readers.get(descriptor)
+            if reader is not None:
+                reader.readable(ended=events & ~select.EPOLLIN != 0)
+
+
+def _nobody() -> bool:
+    return False

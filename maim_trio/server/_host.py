@@ -65,7 +65,6 @@ class Host(Endpoint):
         self._sessions = Sessions(self._make_session, self.config.max_connections)
         self._opening: dict[Admission, trio.CancelScope] = {}
         self._listeners: Sequence[trio.SocketListener | TlsListener] = []
-        self._poller = Poller()
         self._links: trio.Nursery | None = None
         self._connection_tasks = 0
         self._connections_ended = trio.Event()
@@ -132,6 +131,7 @@ class Host(Endpoint):
 
     async def _admit(self, links: trio.Nursery, up: Callable[[], None]) -> None:
         assert self._flusher is not None
+        assert self._poller is not None
         self._links = links
         links.start_soon(self._flusher.run, name="flusher")
         links.start_soon(self._poller.run, name="poller")
@@ -213,6 +213,7 @@ class Host(Endpoint):
     async def _serve_link(self, link: Link, session: Session, admission: Admission) -> None:
         platform = admission.credentials.platform
         connection = Connection(self, link, session, platform=platform, metadata=admission.metadata)
+        assert self._poller is not None
         link.use_poller(self._poller)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run_writer, name="writer")

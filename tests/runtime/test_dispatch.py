@@ -255,6 +255,47 @@ class TestTasks:
         runs = "".join(turn[0] for turn in turns).split("o")
         assert max(map(len, runs)) <= 2 * 5  # last in one tick and first in the next
 
+    async def test_the_spare_task_runs_what_comes_later(self, nursery: trio.Nursery) -> None:
+        tasks: list[trio.lowlevel.Task] = []
+
+        async def handle(letter: Letter) -> None:
+            tasks.append(trio.lowlevel.current_task())
+            if letter.name == "waits":
+                await trio.lowlevel.checkpoint()
+
+        dispatcher: Dispatcher[Letter] = Dispatcher(nursery, handle, slots=9, slots_per_lane=9, spare=True)
+        for name in ("1", "2", "waits", "3"):
+            assert dispatcher.begin(lane(), Letter(name))
+            await dispatcher.wait_idle()
+            await trio.testing.wait_all_tasks_blocked()
+            assert [task.name for task in nursery.child_tasks] == ["spare"]
+        assert len(set(tasks)) == 1
+        nursery.cancel_scope.cancel()
+
+    async def test_there_is_one_spare_task_however_many_have_waited(self, nursery: trio.Nursery) -> None:
+        async def handle(letter: Letter) -> None:
+            await trio.lowlevel.checkpoint()
+
+        dispatcher: Dispatcher[Letter] = Dispatcher(nursery, handle, slots=99, slots_per_lane=99, spare=True)
+        for number in range(50):
+            assert dispatcher.begin(lane(), Letter(str(number)))
+        await dispatcher.wait_idle()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [task.name for task in nursery.child_tasks] == ["spare"]
+        nursery.cancel_scope.cancel()
+
+    async def test_one_that_has_set_a_context_variable_is_no_spare(self, nursery: trio.Nursery) -> None:
+        variable = ContextVar("variable", default="unset")
+
+        async def handle(letter: Letter) -> None:
+            variable.set(letter.name)
+
+        dispatcher: Dispatcher[Letter] = Dispatcher(nursery, handle, slots=9, slots_per_lane=9, spare=True)
+        assert dispatcher.begin(lane(), Letter("1"))
+        await dispatcher.wait_idle()
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks == frozenset()
+
     async def test_a_message_skips_the_inbox_only_when_nothing_is_before_it(self, nursery: trio.Nursery) -> None:
         office, box = Office(nursery, slots=2, slots_per_lane=2), lane()
         first, second, third = Letter("1"), Letter("2"), Letter("3")

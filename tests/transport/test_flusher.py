@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from maim_trio._transport.flusher import Flusher
+from maim_trio._transport.flusher import FLUSH_TURNS, Flusher
 from maim_trio._transport.limits import Limits
 from maim_trio._transport.pipe import LOST, Pipe
 from maim_trio._transport.writer import Writer
@@ -99,3 +99,70 @@ async def test_a_link_that_ended_meanwhile_is_left_alone(tcp_network, nursery):
     await trio.testing.wait_all_tasks_blocked()
     await one.ours.aclose()
     assert await one.theirs.receive_some(100) == b""
+
+
+async def test_who_is_expected_writes_in_its_own_step(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    one = await ends(tcp_network, flusher, nursery)
+    await trio.testing.wait_all_tasks_blocked()
+    flusher.expect()
+    one.writer.put((b"ack ",))
+    await trio.testing.wait_all_tasks_blocked()
+    assert one.writer.queued_bytes == 4  # it is left to whoever was expected
+    one.writer.put((b"reply",))
+    flusher.flush()
+    assert one.writer.queued_bytes == 0
+    assert await one.theirs.receive_some(100) == b"ack reply"
+
+
+async def test_who_was_expected_and_waits_leaves_it_to_the_flusher(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    one = await ends(tcp_network, flusher, nursery)
+    await trio.testing.wait_all_tasks_blocked()
+    flusher.expect()
+    flusher.expect()
+    one.writer.put((b"ack",))
+    flusher.wait()
+    await trio.testing.wait_all_tasks_blocked()
+    assert one.writer.queued_bytes == 3  # the other one is still expected
+    flusher.wait()
+    assert await one.theirs.receive_some(100) == b"ack"
+
+
+async def test_more_links_than_one_step_should_write_for_are_left_to_the_flusher(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    links = [await ends(tcp_network, flusher, nursery) for _ in range(FLUSH_TURNS + 6)]
+    await trio.testing.wait_all_tasks_blocked()
+    flusher.expect()
+    for number, link in enumerate(links):
+        link.writer.put((b"%d" % number,))
+    flusher.flush()
+    assert sum(link.writer.queued_bytes > 0 for link in links) == 6
+    for number, link in enumerate(links):
+        assert await link.theirs.receive_some(100) == b"%d" % number
+
+
+async def test_a_link_whose_reply_another_task_will_make_waits_for_that(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    one = await ends(tcp_network, flusher, nursery)
+    await trio.testing.wait_all_tasks_blocked()
+    one.writer.replies = replies = Ready()
+    flusher.expect()
+    flusher.expect()
+    one.writer.put((b"ack ",))
+    flusher.flush()
+    assert one.writer.queued_bytes == 4
+    one.writer.put((b"reply",))
+    replies.ready = 0
+    flusher.flush()
+    assert await one.theirs.receive_some(100) == b"ack reply"
+
+
+class Ready:
+    """A handler that is about to run."""
+
+    ready = 1

@@ -205,3 +205,67 @@ async def test_without_a_running_poller_the_reader_reads_and_returns_batches(tcp
     await trio.testing.wait_all_tasks_blocked(0.01)
     assert one.left == [[b"1"]]
     assert one.taken == []
+
+
+class Relief:
+    """A task that goes on with reading where the poller's has left off, as long as it is let."""
+
+    def __init__(self, poller, nursery):
+        self.poller, self.nursery = poller, nursery
+        self.comes, self.turns = False, 0
+        poller.relieved = lambda: self.comes
+
+    async def run(self):
+        try:
+            while self.comes:
+                await self.poller.wait()
+                self.turns += 1
+                self.poller.read()
+        finally:
+            self.poller.resume()
+
+
+async def test_another_task_may_go_on_with_reading_and_give_it_back(tcp_network, poller, nursery):
+    one, relief = await desk(tcp_network, poller, nursery), Relief(poller, nursery)
+    await one.theirs.send_all(text(b"1"))
+    await one.until(1)
+    assert not poller.relieved_now
+    relief.comes = True
+    await one.theirs.send_all(text(b"2"))
+    await one.until(2)
+    assert poller.relieved_now
+    nursery.start_soon(relief.run, name="relief")
+    for number in (3, 4):
+        await one.theirs.send_all(text(b"%d" % number))
+        await one.until(number)
+    relief.comes = False
+    await one.theirs.send_all(text(b"5"))
+    await one.until(5)
+    await trio.testing.wait_all_tasks_blocked()
+    assert not poller.relieved_now
+    await one.theirs.send_all(text(b"6"))
+    await one.until(6)
+    assert one.taken == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    assert relief.turns == 3
+    assert one.readers == {"poller", "relief"}
+
+
+async def test_when_the_poller_ends_whoever_relieves_it_is_woken_and_reads_nothing(tcp_network, nursery):
+    poller = Poller()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as polling:
+            polling.start_soon(poller.run)
+            await trio.testing.wait_all_tasks_blocked()
+            one, relief = await desk(tcp_network, poller, nursery), Relief(poller, nursery)
+            relief.comes = True
+            await one.theirs.send_all(text(b"1"))
+            await one.until(1)
+            nursery.start_soon(relief.run)
+            await trio.testing.wait_all_tasks_blocked()
+            assert relief.turns == 0
+            scope.cancel()
+    await one.theirs.send_all(text(b"2"))
+    while not relief.turns:
+        await trio.lowlevel.checkpoint()
+    relief.comes = False
+    assert one.taken == [b"1"]
