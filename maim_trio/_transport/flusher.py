@@ -85,7 +85,9 @@ class Flusher:
                 writer.wake()
 
     def _flush(self) -> None:
-        marked, self._marked = self._marked[:FLUSH_TURNS], self._marked[FLUSH_TURNS:]
+        marked, self._marked = self._marked, []
+        if len(marked) > FLUSH_TURNS:
+            marked, self._marked = marked[:FLUSH_TURNS], marked[FLUSH_TURNS:]
         for writer in marked:
             replies = writer.replies
             if replies is not None and replies.ready and writer.patience:
