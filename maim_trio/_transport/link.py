@@ -152,20 +152,18 @@ class Link:
         finally:
             self._note_left()
 
-    def read_nowait(self) -> list[bytes]:
-        """The messages that what is there completes; at the end none, and the link has ended."""
-        batch = self._read_direct()
-        if self._parser.missing and not self._pipe.dry:
-            batch += self._read_direct()  # the rest of a large frame, or most of it
-        return batch
-
-    def _read_direct(self) -> list[bytes]:
+    def read_nowait(self, *, again: bool = True) -> list[bytes]:
+        """The messages that what is there completes; at the end none, and the link has ended. Where a large frame is
+        under way and there is more, it is read once again."""
         try:
             data = self._pipe.read_nowait(self._sizes.next(self._parser.missing, self._pipe.bytes_in))
         except LOST:
             data = b""
         if data:
-            return self._take(data)
+            batch = self._take(data)
+            if self._parser.missing and again and not self._pipe.dry:
+                batch += self.read_nowait(again=False)
+            return batch
         if data is not None:
             self._lose("connection lost")
         return []

@@ -27,13 +27,13 @@ class ReadSizes:
 
     def next(self, missing: int, bytes_in: int) -> int:
         """For the next read, while the unfinished frame lacks `missing` bytes, and `bytes_in` have come so far."""
-        if missing > CHUNK or (self._wide and bytes_in - self._before > CHUNK):
+        if not self._wide and missing <= CHUNK:
+            return CHUNK
+        if missing > CHUNK or bytes_in - self._before > CHUNK:
             _keep_freed_memory()
             self._wide = WIDE_READS
-        elif self._wide:
-            self._wide -= 1
         else:
-            return CHUNK
+            self._wide -= 1
         self._before = bytes_in
         return READ_MAX
 
