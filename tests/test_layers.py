@@ -17,6 +17,7 @@ PURE = [
     "_wire",
     "_delivery",
     "_transport/frames.py",
+    "_transport/large.py",
     "_legacy/message.py",
     "_legacy/convert.py",
     *(f"_legacy/_tcp/{name}.py" for name in ("framing", "crypto", "parser", "registration")),

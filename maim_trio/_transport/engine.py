@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TlsEngine"]
 
-RECORDS = 256 * 1024
-"""Bytes that are encrypted before the socket is tried again: twice that, at most, waits as ciphertext."""
-MAX_UNSENT = 4 * RECORDS
+RECORDS = 128 * 1024
+"""Bytes that are encrypted before the socket is tried again, and decrypted at one go: twice that, at most, waits as
+ciphertext, and a little more than that is what OpenSSL keeps for each direction once a large message has passed."""
+MAX_UNSENT = 8 * RECORDS
 """Bytes of ciphertext, with the answers of TLS itself, beyond which a peer that does not read is cut off."""
 DECRYPT = 64 * 1024
 """Bytes asked of OpenSSL at a time; a record holds 16 KiB at most."""
@@ -44,16 +45,16 @@ class TlsEngine:
     def read(self, descriptor: int, size: int) -> tuple[bytes | None, bool]:
         """What has come, b"" at the end, None for a part of a record or what concerns TLS alone; and whether that was
         all there is. About `size` bytes are read, once: a peer that sends nothing but records of TLS starves nobody."""
-        plain, dry = self._decrypted() if self._left else b"", False
-        self._left = False
-        if not plain and not self._ended:
+        chunks: list[bytes] = []
+        dry = False
+        if self._left:
+            self._left = False
+            self._decrypt(chunks)
+        if not chunks and not self._ended:
             data = os.read(descriptor, size)
             dry = len(data) < size
-            if data:
-                self._incoming.write(data)
-            else:
-                self._incoming.write_eof()
-            plain = self._decrypted()
+            self._take(data, chunks)
+        plain = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if self._outgoing.pending:  # what TLS itself has to say, such as a new key
             self._answer(descriptor)
         return plain if plain or self._ended else None, dry and not self._ended
@@ -89,8 +90,17 @@ class TlsEngine:
             fresh = self._outgoing.read()
             self._unsent = b"".join((self._unsent, fresh)) if self._unsent else fresh
 
-    def _decrypted(self) -> bytes:
-        chunks: list[bytes] = []
+    def _take(self, data: bytes, chunks: list[bytes]) -> None:
+        """Decrypts what was read, b"" at the end. OpenSSL gets it in pieces, because its buffer never shrinks again."""
+        if not data:
+            self._incoming.write_eof()
+            self._decrypt(chunks)
+        view = memoryview(data) if len(data) > RECORDS else data
+        for start in range(0, len(data), RECORDS):
+            self._incoming.write(view[start : start + RECORDS])
+            self._decrypt(chunks)
+
+    def _decrypt(self, chunks: list[bytes]) -> None:
         try:
             while True:
                 chunk = self._session.read(DECRYPT)
@@ -104,7 +114,6 @@ class TlsEngine:
             pass  # the rest of a record is still to come
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self._ended = True
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _flush(self, descriptor: int) -> bool:
         """Writes what is encrypted; False when the socket does not take all of it."""
@@ -114,5 +123,5 @@ class TlsEngine:
                 written = os.write(descriptor, self._unsent)
             except BlockingIOError:
                 return False
-            self._unsent = memoryview(self._unsent)[written:]
+            self._unsent = memoryview(self._unsent)[written:] if written < len(self._unsent) else b""
         return not self._unsent

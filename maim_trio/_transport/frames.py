@@ -10,6 +10,8 @@ import os
 import struct
 from typing import Final, Protocol
 
+from .large import LargeFrame
+
 __all__ = [
     "BINARY",
     "CLOSE",
@@ -178,7 +180,18 @@ class FrameParser:
     `violation` what broke the protocol. After either of the last two everything further is ignored.
     """
 
-    __slots__ = ("_bit", "_buffer", "_decoder", "_max", "_message", "close", "controls", "missing", "violation")
+    __slots__ = (
+        "_bit",
+        "_buffer",
+        "_decoder",
+        "_large",
+        "_max",
+        "_message",
+        "close",
+        "controls",
+        "missing",
+        "violation",
+    )
 
     def __init__(self, *, masked: bool, max_message: int) -> None:
         self.controls: list[tuple[int, bytes]] = []
@@ -189,6 +202,7 @@ class FrameParser:
         self._bit = _MASKED if masked else 0
         self._max = max_message
         self._buffer: bytes | bytearray = b""
+        self._large: LargeFrame | None = None  # the unfinished frame, where it is one
         self._message: bytearray | None = None  # of the fragmented message that is under way
         self._decoder: codecs.IncrementalDecoder | None = None  # its text check; None: it is binary
 
@@ -202,10 +216,12 @@ class FrameParser:
         except Violation as violation:
             self.violation = violation
         if self.close is not None or self.violation is not None:
-            self._buffer, self._message, self._decoder, self.missing = b"", None, None, 0
+            self._buffer, self._large, self._message, self._decoder, self.missing = b"", None, None, None, 0
         return messages
 
     def _parse(self, new: bytes, messages: list[bytes]) -> None:
+        if self._large is not None:
+            new = self._filled(self._large, new, messages)
         data = self._joined(new)
         if self.missing:
             return
@@ -216,7 +232,7 @@ class FrameParser:
             self._buffer = new
 
     def _joined(self, new: bytes) -> bytes | bytearray:
-        """What is there to parse. A large frame grows in one bytearray, so small reads cost no copy of all."""
+        """What is there to parse. It grows in one bytearray, so small reads cost no copy of all."""
         if self.missing:
             self.missing = max(0, self.missing - len(new))
         if not self._buffer:
@@ -247,8 +263,7 @@ class FrameParser:
                 body += 4
             end = body + size
             if end > total:
-                self.missing = end - total
-                break
+                return self._remember(first, size, data, pos, body)
             if not bit:
                 payload = bytes(data[body:end])
             elif size < COPY_BELOW:
@@ -261,6 +276,34 @@ class FrameParser:
             elif self._take_other(first, payload, messages):
                 break
         return pos
+
+    def _remember(self, first: int, size: int, data: bytes | bytearray, pos: int, body: int) -> int:
+        """The frame at `pos` is unfinished. Returns from where on `data` has to be kept."""
+        if size < COPY_BELOW:
+            self.missing = body + size - len(data)
+            return pos
+        if body > len(data):
+            return pos  # the mask is yet to come
+        with memoryview(data) as view:
+            key = bytes(view[body - 4 : body]) if self._bit else b""
+            self._large = LargeFrame(first, size, key, apply_mask)
+            self._large.add(view[body:])
+        self.missing = self._large.missing
+        return len(data)
+
+    def _filled(self, large: LargeFrame, new: bytes, messages: list[bytes]) -> bytes:
+        """Gives `new` to the large frame. What is behind its end is returned."""
+        size = large.missing
+        large.add(new if len(new) <= size else new[:size])
+        self.missing = large.missing
+        if not large.missing:
+            self._large = None
+            payload = large.payload()
+            if large.first == _WHOLE_TEXT and (payload.isascii() or _is_utf8(payload)):
+                messages.append(payload)
+            else:
+                self._take_other(large.first, payload, messages)
+        return new[size:]
 
     def _check_head(self, first: int, second: int, size: int) -> None:
         """Before the payload is there: nothing illegal is ever buffered."""

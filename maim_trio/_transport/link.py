@@ -14,8 +14,9 @@ import trio
 
 from . import frames
 from .limits import Closed, Limits, LinkClosed
+from .memory import ReadSizes
 from .pings import Pings
-from .pipe import CHUNK, LINGER, LOST, Pipe
+from .pipe import LINGER, LOST, Pipe
 from .running import running
 from .shared import SharedReader
 from .writer import MAX_PONGS, Writer
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from .shared import Sink
 
 __all__ = ["Closed", "Limits", "Link", "LinkClosed", "running"]
-
-READ_MAX = 1024 * 1024
-"""Bytes of one read of a large frame: nearly as fast as a buffer of the announced size, without trusting it."""
 
 
 class Link:
@@ -55,6 +53,7 @@ class Link:
         "_pipe",
         "_reading",
         "_shared",
+        "_sizes",
         "_to_answer",
         "_writer",
         "client",
@@ -89,6 +88,7 @@ class Link:
         self._to_answer: tuple[int, str] | None = None
         self.received_all = False  # the peer's close frame, a violation or the end has been seen
         self._reading = False
+        self._sizes = ReadSizes()
         self._shared: SharedReader | None = None  # a poller reads for us
         self._left: trio.Event | None = None  # for aclose(): the reader has left
         self._closing: trio.Event | None = None  # set when aclose() is through
@@ -152,14 +152,18 @@ class Link:
         finally:
             self._note_left()
 
-    def read_nowait(self) -> list[bytes]:
-        """The messages that what is there completes; at the end none, and the link has ended."""
+    def read_nowait(self, *, again: bool = True) -> list[bytes]:
+        """The messages that what is there completes; at the end none, and the link has ended. Where a large frame is
+        under way and there is more, it is read once again."""
         try:
-            data = self._pipe.read_nowait(self._read_size)
+            data = self._pipe.read_nowait(self._sizes.next(self._parser.missing, self._pipe.bytes_in))
         except LOST:
             data = b""
         if data:
-            return self._take(data)
+            batch = self._take(data)
+            if self._parser.missing and again and not self._pipe.dry:
+                batch += self.read_nowait(again=False)
+            return batch
         if data is not None:
             self._lose("connection lost")
         return []
@@ -168,10 +172,6 @@ class Link:
     def dry(self) -> bool:
         """Whether the last read took all there was."""
         return self._pipe.dry
-
-    @property
-    def _read_size(self) -> int:
-        return min(max(self._parser.missing, CHUNK), READ_MAX)
 
     def _note_left(self) -> None:
         """The task that was reading has stopped."""
@@ -184,7 +184,7 @@ class Link:
         self._reading = True
         try:
             if not data:
-                data = await self._pipe.read(self._read_size)
+                data = await self._pipe.read(self._sizes.next(self._parser.missing, self._pipe.bytes_in))
         except LOST:
             data = b""
         finally:

@@ -30,6 +30,9 @@ PIECE = 64 * 1024
 enough that a slow but living peer takes it within `send_timeout`."""
 MAX_PARTS = 512
 """Of one writev; every POSIX system takes 1024 or more."""
+UNSENT = 1024 * 1024
+"""Bytes that the kernel may hold of a connection before they can leave, once it has not taken all of a write. trio
+leaves it at 16 KiB, with which a large message needs a write, and a wait, for every few segments."""
 FAIR_TURNS = 8
 """Reads in a row without a checkpoint: a peer with endless data must not starve the others."""
 LINGER = 1.0
@@ -53,6 +56,7 @@ class Pipe:
     __slots__ = (
         "_engine",
         "_read_scope",
+        "_roomy",
         "_socket",
         "_turns",
         "_write_scope",
@@ -75,6 +79,7 @@ class Pipe:
         self.cut = False
         """A write was given up at an unknown place: nothing may follow on this stream."""
         self._engine: TlsEngine | None = None
+        self._roomy = False
         self.aborted = False
         self.dry = True
         """The last read took all there was."""
@@ -170,7 +175,17 @@ class Pipe:
             raise trio.BrokenResourceError from error
         self.bytes_out += written
         rest = _after(parts, written)
-        return (b"",) if not rest and self._engine is not None and self._engine.unsent else rest
+        if not rest and self._engine is not None and self._engine.unsent:
+            rest = (b"",)
+        if rest and not self._roomy:
+            self._make_room()
+        return rest
+
+    def _make_room(self) -> None:
+        self._roomy = True
+        if self._socket is not None and hasattr(trio.socket, "TCP_NOTSENT_LOWAT"):
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, UNSENT)
 
     async def write_some(self, parts: Sequence[Part], timeout: float) -> Sequence[Part]:
         """Waits until something could be written, returns the rest. `trio.TooSlowError` after `timeout` seconds.

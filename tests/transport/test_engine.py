@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import ssl
 
 import pytest
@@ -183,6 +184,40 @@ def test_records_that_hold_nothing_are_read_once_and_then_others_have_their_turn
     finally:
         os.close(read)
         os.close(write)
+
+
+class Watched:
+    """What OpenSSL reads from, and how much that has held: its buffer never shrinks again."""
+
+    def __init__(self, bio):
+        self.most = 0
+        self._bio = bio
+
+    def write(self, data):
+        self._bio.write(data)
+        self.most = max(self.most, self._bio.pending)
+
+    @property
+    def pending(self):
+        return self._bio.pending
+
+
+def test_openssl_is_given_a_large_message_in_pieces_and_nothing_of_it_stays(contexts):
+    server, client = connected(*contexts)
+    server._incoming = watched = Watched(server._incoming)
+    data, sent, received = os.urandom(3_000_000), 0, bytearray()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        while len(received) < len(data):
+            sent += client.write(theirs.fileno(), [memoryview(data)[sent:]])
+            plain, _ = server.read(ours.fileno(), 1 << 20)
+            received += plain or b""
+    assert received == data
+    assert type(client._unsent) is bytes  # and no view of what was written
+    assert watched.most <= RECORDS + 20_000
 
 
 def test_a_peer_that_has_tls_answer_and_does_not_read_is_cut_off(contexts):

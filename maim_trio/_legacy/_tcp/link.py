@@ -72,7 +72,7 @@ class TcpLink(Link):
         try:
             if not data:
                 with trio.move_on_after(self._idle_timeout) as scope:
-                    data = await self._pipe.read(self._read_size)
+                    data = await self._pipe.read(self._sizes.next(self._parser.missing, self._pipe.bytes_in))
                 silent = scope.cancelled_caught
         except LOST:
             lost = True
