@@ -16,6 +16,7 @@ from maim_trio._runtime.courier import Courier
 from maim_trio._runtime.dispatch import BURST, Dispatcher, Lane, task_tree
 from maim_trio._runtime.durable_inbox import forget
 from maim_trio._runtime.hooks import NOTHING, Handler, Outcome, call, result_of, split_errors
+from maim_trio._runtime.keepalive import Keepalive
 from maim_trio._runtime.keeping import Keeping
 from maim_trio._runtime.log import Log
 from maim_trio._runtime.requests import REPLY_TO, REQUEST_ID, STATUS, Question, Requests, reply, request_id
@@ -60,6 +61,7 @@ class Endpoint(Keeping):
         self._started_at: float | None = None
         self._sends = 0
         self.links: set[Link] = set()
+        self.keepalive = Keepalive(lambda: self.config.ping_interval, lambda: self.ping_timeout)
         self.requests = Requests()
         self.courier = Courier(self)
         self._unhandled_said: set[str] = set()
@@ -306,6 +308,7 @@ class Endpoint(Keeping):
         links.start_soon(self._tell_stats, name="stats")
         links.start_soon(self.courier.undelivered.run, name="undelivered")
         links.start_soon(self._keep_house, name="expiry")
+        links.start_soon(self.keepalive.run, name="keepalive")
 
     async def _tell_stats(self) -> None:
         """Calls `stats_callback` every `stats_interval` seconds, while something has changed."""

@@ -69,7 +69,7 @@ class HandshakeFailed(Exception):
 
 
 class _Tap(trio.abc.Stream):
-    """What trio-websocket takes for the connection: it reads what it is shown, and what it writes collects in `sent`."""
+    """What trio-websocket takes for the connection: it reads what it is shown; what it writes collects in `sent`."""
 
     def __init__(self, shown: bytes = b"") -> None:
         self.sent = bytearray()

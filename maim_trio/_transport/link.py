@@ -301,6 +301,18 @@ class Link:
             raise self._ended()
         return took
 
+    def ping_nowait(self) -> int:
+        """Queues a ping that nobody waits for; returns its number, for `has_answered`. Raises LinkClosed."""
+        if self.closed is not None or self._writer.sealed:
+            raise self._ended()
+        number, key = self._pings.count()
+        self._writer.put_ping(self._ping_frame(key))
+        return number
+
+    def has_answered(self, number: int) -> bool:
+        """Whether the pong for that ping, or for a later one, has been read."""
+        return self._pings.answered_up_to >= number
+
     def _ping_frame(self, key: bytes) -> bytes:
         return frames.frame(frames.PING, key, mask=self.client)
 

@@ -10,9 +10,11 @@ __all__ = ["Pings"]
 class Pings:
     """Of one link."""
 
-    __slots__ = ("_number", "_waiting")
+    __slots__ = ("_number", "_waiting", "answered_up_to")
 
     def __init__(self) -> None:
+        self.answered_up_to = 0
+        """The number of the latest ping whose pong has come."""
         self._number = 0
         self._waiting: dict[bytes, trio.Event] = {}
 
@@ -20,10 +22,14 @@ class Pings:
         """How many wait."""
         return len(self._waiting)
 
+    def count(self) -> tuple[int, bytes]:
+        """The number and the payload of another ping, for which nobody waits."""
+        self._number += 1
+        return self._number, self._number.to_bytes(4, "big")
+
     def new(self) -> bytes:
         """The payload of another ping."""
-        self._number += 1
-        key = self._number.to_bytes(4, "big")
+        _, key = self.count()
         self._waiting[key] = trio.Event()
         return key
 
@@ -40,6 +46,9 @@ class Pings:
 
     def answered(self, payload: bytes) -> None:
         """A pong has come: it answers this ping and all earlier ones (RFC 6455 §5.5.3), or nothing."""
+        number = int.from_bytes(payload, "big") if len(payload) == 4 else 0
+        if self.answered_up_to < number <= self._number:
+            self.answered_up_to = number
         if payload in self._waiting:
             for key in list(self._waiting):
                 self._waiting.pop(key).set()

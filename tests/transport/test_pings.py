@@ -46,3 +46,17 @@ async def test_a_cancelled_ping_is_forgotten(autojump_clock):
     with trio.move_on_after(1):
         await pings.wait(pings.new(), 10)
     assert len(pings) == 0
+
+
+def test_a_ping_that_nobody_waits_for_leaves_its_number():
+    pings = Pings()
+    (first, _), (second, key), (third, last) = pings.count(), pings.count(), pings.count()
+    pings.answered(key)
+    assert first < second == pings.answered_up_to < third
+    for unasked in (b"", b"x", b"none", (third + 1).to_bytes(4, "big"), last + b"\0"):
+        pings.answered(unasked)
+    assert pings.answered_up_to == second
+    pings.answered(last)
+    pings.answered(key)
+    assert pings.answered_up_to == third
+    assert len(pings) == 0
