@@ -44,7 +44,7 @@ class Liveness:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._heard_at = self._asked_at = connection.started_at
-        self._ping = 0  # the last one, until we know of its pong
+        self._ping = b""  # the last one, until we know of its pong
         self._pauses = 0  # of the connection, when it was sent
 
     def heard_at(self) -> float:
@@ -53,9 +53,9 @@ class Liveness:
         return self._heard_at
 
     def owes_pong(self) -> bool:
-        if self._ping and self._connection.link.has_answered(self._ping):
-            self._ping, self._heard_at = 0, self._asked_at
-        return self._ping != 0
+        if self._ping and self._connection.link.pings.answered_up_to >= self._ping:
+            self._ping, self._heard_at = b"", self._asked_at
+        return self._ping != b""
 
     def ping(self) -> bool:
         connection = self._connection
@@ -74,7 +74,7 @@ class Liveness:
             return False
         if not self.owes_pong():
             return True
-        self._ping = 0
+        self._ping = b""
         if connection.paused or connection.pauses != self._pauses:
             return True  # we are the one that does not read: its pong is waiting
         connection.no_pong()
@@ -84,8 +84,8 @@ class Liveness:
 class Keepalive:
     """Two queues in the order of time: who is to be pinged when, and who is to have answered by when.
 
-    The times of one kind are the same for all, so whoever comes last has the latest. A pong only leaves its number on
-    the link, where `judge` finds it.
+    The times of one kind are the same for all, so whoever comes last has the latest. A pong is only noted on the
+    link, where `judge` finds it.
     """
 
     __slots__ = ("_interval", "_spot", "_timeout", "_to_answer", "_to_ping")

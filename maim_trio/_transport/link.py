@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import trio
@@ -15,7 +16,7 @@ import trio
 from . import frames
 from .limits import Closed, Limits, LinkClosed
 from .pings import Pings
-from .pipe import CHUNK, LINGER, LOST, Pipe
+from .pipe import CHUNK, LOST, Pipe
 from .running import running
 from .shared import SharedReader
 from .writer import MAX_PONGS, Writer
@@ -51,7 +52,6 @@ class Link:
         "_glued",
         "_left",
         "_parser",
-        "_pings",
         "_pipe",
         "_reading",
         "_shared",
@@ -59,6 +59,7 @@ class Link:
         "_writer",
         "client",
         "closed",
+        "pings",
         "received_all",
         "remote",
         "remote_ip",
@@ -92,7 +93,7 @@ class Link:
         self._shared: SharedReader | None = None  # a poller reads for us
         self._left: trio.Event | None = None  # for aclose(): the reader has left
         self._closing: trio.Event | None = None  # set when aclose() is through
-        self._pings = Pings()
+        self.pings = Pings()
 
     def __repr__(self) -> str:
         return f"<Link {'to' if self.client else 'from'} {self.remote or 'a stream'}, {self.closed or 'open'}>"
@@ -216,7 +217,7 @@ class Link:
                 self._writer.put_pong(frames.frame(frames.PONG, payload, mask=self.client))
         for opcode, payload in controls:
             if opcode == frames.PONG:
-                self._pings.answered(payload)
+                self.pings.answered(payload)
 
     def _answer(self) -> None:
         """Queues our close frame for a close or a violation of the peer."""
@@ -285,6 +286,12 @@ class Link:
             if self._pipe.aborted:
                 await self._pipe.kill()
 
+    def write_in(self, nursery: trio.Nursery) -> None:
+        """Runs `run_writer` in `nursery`; with a flusher, only while a socket has not taken all at once."""
+        start = partial(nursery.start_soon, self.run_writer, name="writer")
+        if not self._writer.call_on(start):
+            start()
+
     # -- control
 
     async def ping(self, timeout: float) -> float:
@@ -292,26 +299,18 @@ class Link:
 
         Raises `trio.TooSlowError` after `timeout` seconds, LinkClosed when the link ends meanwhile. Cancel-safe.
         """
-        if self.closed is not None or self._writer.sealed:
-            raise self._ended()
-        key = self._pings.new()
-        self._writer.put_ping(self._ping_frame(key))
-        took = await self._pings.wait(key, timeout)
+        took = await self.pings.wait(self.ping_nowait(), timeout)
         if self.closed is not None:
             raise self._ended()
         return took
 
-    def ping_nowait(self) -> int:
-        """Queues a ping that nobody waits for; returns its number, for `has_answered`. Raises LinkClosed."""
+    def ping_nowait(self) -> bytes:
+        """Queues a ping, which is answered once `pings.answered_up_to` is its key or a later one. Raises LinkClosed."""
         if self.closed is not None or self._writer.sealed:
             raise self._ended()
-        number, key = self._pings.count()
+        key = self.pings.new()
         self._writer.put_ping(self._ping_frame(key))
-        return number
-
-    def has_answered(self, number: int) -> bool:
-        """Whether the pong for that ping, or for a later one, has been read."""
-        return self._pings.answered_up_to >= number
+        return key
 
     def _ping_frame(self, key: bytes) -> bytes:
         return frames.frame(frames.PING, key, mask=self.client)
@@ -354,7 +353,7 @@ class Link:
             nursery.start_soon(self._await_peer)  # reading goes on, or two full peers would wait for each other
             await self._finish_writing()
         if not self._pipe.aborted:
-            await self._linger()
+            await self._pipe.linger(client=self.client, violated=self._parser.violation is not None)
             self.leave_poller()
             await self._pipe.aclose()
 
@@ -375,15 +374,6 @@ class Link:
             else:
                 await self._read_once()
 
-    async def _linger(self) -> None:
-        """After both close frames the server ends TCP and the client waits for that (RFC 6455 §7.1.1)."""
-        if self._parser.violation is not None:
-            await self._pipe.finish()
-        elif self.client:
-            await self._pipe.drain(LINGER)
-        elif self._pipe.half_closeable:
-            await self._pipe.finish()
-
     # -- the end
 
     def _queue_close(self, code: int, reason: str) -> None:
@@ -402,7 +392,7 @@ class Link:
     def _end(self, code: int, reason: str, by_peer: bool) -> None:
         if self.closed is None:
             self.closed = Closed(code, reason, by_peer)
-            self._pings.end()
+            self.pings.end()
 
     def _ended(self) -> LinkClosed:
         return LinkClosed(*(self.closed or Closed(frames.LOST, "connection lost", False)))

@@ -8,52 +8,43 @@ __all__ = ["Pings"]
 
 
 class Pings:
-    """Of one link."""
+    """Of one link. The payload of a ping is a number, so that a pong tells which one it answers."""
 
     __slots__ = ("_number", "_waiting", "answered_up_to")
 
     def __init__(self) -> None:
-        self.answered_up_to = 0
-        """The number of the latest ping whose pong has come."""
+        self.answered_up_to = b""
+        """The latest ping whose pong has come."""
         self._number = 0
         self._waiting: dict[bytes, trio.Event] = {}
 
     def __len__(self) -> int:
-        """How many wait."""
+        """How many are waited for."""
         return len(self._waiting)
-
-    def count(self) -> tuple[int, bytes]:
-        """The number and the payload of another ping, for which nobody waits."""
-        self._number += 1
-        return self._number, self._number.to_bytes(4, "big")
 
     def new(self) -> bytes:
         """The payload of another ping."""
-        _, key = self.count()
-        self._waiting[key] = trio.Event()
-        return key
+        self._number += 1
+        return self._number.to_bytes(4, "big")
 
     async def wait(self, key: bytes, timeout: float) -> float:
         """Until it is answered, or all have ended; returns the seconds that took. `trio.TooSlowError` after `timeout`
         seconds. Cancel-safe."""
         start = trio.current_time()
+        answered = self._waiting[key] = trio.Event()
         try:
             with trio.fail_after(timeout):
-                await self._waiting[key].wait()
+                await answered.wait()
         finally:
             self._waiting.pop(key, None)
         return trio.current_time() - start
 
     def answered(self, payload: bytes) -> None:
         """A pong has come: it answers this ping and all earlier ones (RFC 6455 §5.5.3), or nothing."""
-        number = int.from_bytes(payload, "big") if len(payload) == 4 else 0
-        if self.answered_up_to < number <= self._number:
-            self.answered_up_to = number
-        if payload in self._waiting:
-            for key in list(self._waiting):
+        if len(payload) == 4 and self.answered_up_to < payload <= self._number.to_bytes(4, "big"):
+            self.answered_up_to = payload
+            for key in [key for key in self._waiting if key <= payload]:
                 self._waiting.pop(key).set()
-                if key == payload:
-                    return
 
     def end(self) -> None:
         """Wakes everybody."""

@@ -227,6 +227,15 @@ class Pipe:
         else:
             await self.drain(SILENCE)
 
+    async def linger(self, *, client: bool, violated: bool) -> None:
+        """After both close frames the server ends TCP and the client waits for that (RFC 6455 §7.1.1)."""
+        if violated:
+            await self.finish()
+        elif client:
+            await self.drain(LINGER)
+        elif self.half_closeable:
+            await self.finish()
+
     async def drain(self, patience: float) -> None:
         """Reads and drops until the end, or until nothing came for `patience` seconds."""
         while True:

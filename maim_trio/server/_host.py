@@ -210,7 +210,7 @@ class Host(Endpoint):
         connection = Connection(self, link, session, platform=platform, metadata=admission.metadata)
         link.use_poller(self._poller)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(link.run_writer, name="writer")
+            link.write_in(nursery)
             replaced = self._registry.add(connection)
             if session.connection is not None:
                 self.courier.link_lost(session, too_big=False)
