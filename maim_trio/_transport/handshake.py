@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import trio
@@ -121,33 +121,34 @@ async def accept_link(
     """
     pipe = Pipe(stream)
     remote = peer_of(stream)
-    heard, link = None, None
+    link = None
     try:
-        with _reporting(report):
+        try:
             heard = await _hear(pipe, limits, remote)
-        if heard is not None:
-            answer = await _ask(pipe, decide, heard.request)
-            with _reporting(report):
-                if await _answer(pipe, heard, answer, limits.handshake_timeout):
-                    pipe.take_over()
-                    link = Link(pipe, client=False, limits=limits, glued=heard.glued, flusher=flusher, remote=remote)
+        except _OF_PEER as error:
+            report(_reason(error))
+            return None
+        answer = await _ask(pipe, decide, heard.request)
+        try:
+            if await _answer(pipe, heard, answer, limits.handshake_timeout):
+                pipe.take_over()
+                link = Link(pipe, client=False, limits=limits, glued=heard.glued, flusher=flusher, remote=remote)
+        except _OF_PEER as error:
+            report(_reason(error))
+        return link
     finally:
         if link is None:
             await pipe.kill()
-    return link
 
 
-@contextlib.contextmanager
-def _reporting(report: Report) -> Iterator[None]:
-    """Turns what a peer can do to a handshake into a report; never around the caller's `decide`."""
-    try:
-        yield
-    except BadHead as bad:
-        report(bad.reason)
-    except LOST as error:
-        report(exchange.explain(error))
-    except trio.TooSlowError:
-        report("peer does not read")
+_OF_PEER = (BadHead, *LOST, trio.TooSlowError)
+"""What a peer can do to a handshake."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, BadHead):
+        return error.reason
+    return "peer does not read" if isinstance(error, trio.TooSlowError) else exchange.explain(error)
 
 
 class _Heard(NamedTuple):

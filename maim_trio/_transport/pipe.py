@@ -291,8 +291,8 @@ def peer_of(stream: trio.abc.Stream) -> tuple[str, str]:
         name = socket.getpeername()
     except OSError:
         return "", ""
-    if socket.family == trio.socket.AF_INET:
+    if not isinstance(name, tuple) or not isinstance(name[0], str):
+        return "", ""
+    if len(name) == 2:
         return f"{name[0]}:{name[1]}", name[0]
-    if socket.family == trio.socket.AF_INET6:
-        return f"[{name[0]}]:{name[1]}", name[0]
-    return "", ""
+    return f"[{name[0]}]:{name[1]}", name[0]

@@ -59,7 +59,6 @@ class Host(Endpoint):
         if not isinstance(self.config, ServerConfig):
             raise ConfigError(f"WebSocketServer takes a ServerConfig, not {type(self.config).__name__}")
         self._raise_problem()
-        self.deciding: set[trio.CancelScope] = set()
         self.path, self.allowed_origins = self.config.path, self.config.allowed_origins
         self._registry: Registry[Connection] = Registry()
         self._sessions = Sessions(self._make_session, self.config.max_connections)
@@ -148,8 +147,6 @@ class Host(Endpoint):
         return [TlsListener(listener, context) for listener in listeners]
 
     def _stop_begun(self) -> None:
-        for scope in self.deciding:
-            scope.cancel()
         for admission, scope in self._opening.items():
             if not admission.asked:
                 scope.cancel()
@@ -168,24 +165,29 @@ class Host(Endpoint):
 
     async def _connection(self, stream: trio.abc.Stream) -> None:
         """The task of one connection, from the accepted stream to its end. Whatever happens ends here."""
-        with self._counted():
-            try:
-                await self._handshake_and_serve(stream)
-            except Exception as error:  # the fence: one connection
-                self.stats.failed("internal error in a connection")
-                self.log.exception("a connection ended by an internal error", error=error)
+        self._connection_tasks += 1
+        try:
+            await self._handshake_and_serve(stream)
+        except Exception as error:  # the fence: one connection
+            self.stats.failed("internal error in a connection")
+            self.log.exception("a connection ended by an internal error", error=error)
+        finally:
+            self._connection_task_ended()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """For a task that a stop waits for."""
+        """For another task that a stop waits for."""
         self._connection_tasks += 1
         try:
             yield
         finally:
-            self._connection_tasks -= 1
-            if not self._connection_tasks:
-                self._connections_ended.set()
-                self._connections_ended = trio.Event()
+            self._connection_task_ended()
+
+    def _connection_task_ended(self) -> None:
+        self._connection_tasks -= 1
+        if not self._connection_tasks:
+            self._connections_ended.set()
+            self._connections_ended = trio.Event()
 
     async def _handshake_and_serve(self, stream: trio.abc.Stream) -> None:
         if self.stopping:  # it was accepted in the very moment of the stop, which must not wait for its request
