@@ -27,6 +27,8 @@ from maim_trio._wire.codec import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from maim_trio._runtime.endpoint import Endpoint
     from maim_trio._runtime.session import Session
     from maim_trio._transport.link import Link
@@ -72,7 +74,7 @@ class Delivery:
 
     def waits(self) -> None:
         if self.key:
-            self.connection.session.waiting_keys.add(self.key)
+            self.connection.session.waits(self.key)
 
     def accepted(self) -> None:
         msg_id = self.envelope.msg_id
@@ -136,32 +138,47 @@ class Connection:
         self._unplaced: Delivery | None = None  # it has found no room
         link.expect_replies(session.lane)
 
-    async def run(self, link_nursery: trio.Nursery) -> None:
-        """Reads until the link ends, however it ends. Whatever a peer does ends here.
+    def start(self, nursery: trio.Nursery) -> None:
+        """From here on what is sent leaves. What runs beside `run` now and then does so in `nursery`, and ends with the
+        link."""
+        self._nursery = nursery
+        self.link.write_by(self._start_writer)
 
-        What it needs besides runs in `link_nursery`, which the caller ends afterwards.
-        """
+    def _start_writer(self) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._beside, self.link.run_writer, name="writer")
+
+    async def _beside(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # the fence: one connection
+            self._broke(error)
+            self.link.abort("internal error")
+
+    def _broke(self, error: Exception) -> None:
+        self._endpoint.log.exception(
+            "connection %s ended by an internal error", self.uuid, error=error, secrets=(self.api_key,)
+        )
+        self._endpoint.stats.failed("internal error in a connection")
+
+    async def run(self) -> None:
+        """Reads until the link ends, however it ends. Whatever a peer does ends here."""
         self._endpoint.keepalive.add(self.liveness)
-        self._nursery = link_nursery
-        if self._feeding:
-            link_nursery.start_soon(self._feed, name="feed")
         self._endpoint.links.add(self.link)
         try:
-            await self._read()
+            while True:
+                await self._place(await self.link.receive(self._take))
         except LinkClosed as ended:
             self._note_violation(ended)
         except Exception as error:  # the fence: one connection
-            self._endpoint.log.exception(
-                "connection %s ended by an internal error", self.uuid, error=error, secrets=(self.api_key,)
-            )
-            self._endpoint.stats.failed("internal error in a connection")
+            self._broke(error)
             self._close_with = (close.INTERNAL_ERROR, "internal error")
         finally:
-            self._nursery = None
             self._endpoint.keepalive.discard(self.liveness)
             try:
                 await self.aclose(*self._close_with)  # cancelled, it closes the stream at once
             finally:
+                self._nursery = None
                 self._endpoint.link_ended(self.link)
 
     def _note_violation(self, ended: LinkClosed) -> None:
@@ -211,7 +228,7 @@ class Connection:
         if not self._feeding:
             self._feeding = True
             if self._nursery is not None:
-                self._nursery.start_soon(self._feed, name="feed")
+                self._nursery.start_soon(self._beside, self._feed, name="feed")
 
     async def _feed(self) -> None:
         await self.link.wait_space(self._wanted)
@@ -221,14 +238,13 @@ class Connection:
 
     # -- receiving
 
-    async def _read(self) -> None:
-        while True:
-            rest: list[bytes] | None = await self.link.receive(self._take)
-            while rest is not None:
-                if self._unplaced is not None:
-                    delivery, self._unplaced = self._unplaced, None
-                    await self._wait_for_room(delivery)
-                rest = self._take(rest)
+    async def _place(self, rest: list[bytes] | None) -> None:
+        """Deals with what was left, as soon as there is room."""
+        while rest is not None:
+            if self._unplaced is not None:
+                delivery, self._unplaced = self._unplaced, None
+                await self._wait_for_room(delivery)
+            rest = self._take(rest)
 
     def _take(self, batch: list[bytes]) -> list[bytes] | None:
         """Deals with received frames. What comes behind one that found no room is returned; that one waits in

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import trio
@@ -22,7 +21,7 @@ from .shared import SharedReader
 from .writer import MAX_PONGS, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .flusher import Flusher, Replies
     from .poller import Poller
@@ -143,15 +142,14 @@ class Link:
                 batch: list[bytes] | None = await self._read_once()
                 if batch:
                     return batch
-            elif (batch := await self._read_shared(self._shared, sink)) is not None:
+                continue
+            self._reading = True
+            try:
+                batch = await self._shared.receive(sink)
+            finally:
+                self._note_left()
+            if batch is not None:
                 return batch
-
-    async def _read_shared(self, shared: SharedReader, sink: Sink) -> list[bytes] | None:
-        self._reading = True
-        try:
-            return await shared.receive(sink)
-        finally:
-            self._note_left()
 
     def read_nowait(self) -> list[bytes]:
         """The messages that what is there completes; at the end none, and the link has ended."""
@@ -286,9 +284,9 @@ class Link:
             if self._pipe.aborted:
                 await self._pipe.kill()
 
-    def write_in(self, nursery: trio.Nursery) -> None:
-        """Runs `run_writer` in `nursery`; with a flusher, only while a socket has not taken all at once."""
-        start = partial(nursery.start_soon, self.run_writer, name="writer")
+    def write_by(self, start: Callable[[], None]) -> None:
+        """Has `start` called, which runs `run_writer` in a task: now or, with a flusher, when a socket does not take
+        all at once."""
         if not self._writer.call_on(start):
             start()
 

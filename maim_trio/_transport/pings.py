@@ -16,11 +16,11 @@ class Pings:
         self.answered_up_to = b""
         """The latest ping whose pong has come."""
         self._number = 0
-        self._waiting: dict[bytes, trio.Event] = {}
+        self._waiting: dict[bytes, trio.Event] | None = None
 
     def __len__(self) -> int:
         """How many are waited for."""
-        return len(self._waiting)
+        return len(self._waiting or ())
 
     def new(self) -> bytes:
         """The payload of another ping."""
@@ -31,23 +31,28 @@ class Pings:
         """Until it is answered, or all have ended; returns the seconds that took. `trio.TooSlowError` after `timeout`
         seconds. Cancel-safe."""
         start = trio.current_time()
-        answered = self._waiting[key] = trio.Event()
+        if self._waiting is None:
+            self._waiting = {}
+        waiting, answered = self._waiting, trio.Event()
+        waiting[key] = answered
         try:
             with trio.fail_after(timeout):
                 await answered.wait()
         finally:
-            self._waiting.pop(key, None)
+            waiting.pop(key, None)
         return trio.current_time() - start
 
     def answered(self, payload: bytes) -> None:
         """A pong has come: it answers this ping and all earlier ones (RFC 6455 §5.5.3), or nothing."""
         if len(payload) == 4 and self.answered_up_to < payload <= self._number.to_bytes(4, "big"):
             self.answered_up_to = payload
-            for key in [key for key in self._waiting if key <= payload]:
-                self._waiting.pop(key).set()
+            if self._waiting:
+                for key in [key for key in self._waiting if key <= payload]:
+                    self._waiting.pop(key).set()
 
     def end(self) -> None:
         """Wakes everybody."""
-        for answered in self._waiting.values():
-            answered.set()
-        self._waiting.clear()
+        if self._waiting:
+            for answered in self._waiting.values():
+                answered.set()
+            self._waiting.clear()
