@@ -1,4 +1,4 @@
-"""One live connection: its reader, its writer and its keepalive, for servers and clients alike."""
+"""One live connection: what is done with what it receives, for servers and clients alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from maim_trio._delivery.dedupe import frame_key
+from maim_trio._runtime.keepalive import Liveness
 from maim_trio._runtime.log import without
 from maim_trio._runtime.requests import REPLY_TO
 from maim_trio._transport.link import LinkClosed
@@ -26,6 +27,8 @@ from maim_trio._wire.codec import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from maim_trio._runtime.endpoint import Endpoint
     from maim_trio._runtime.session import Session
     from maim_trio._transport.link import Link
@@ -71,7 +74,7 @@ class Delivery:
 
     def waits(self) -> None:
         if self.key:
-            self.connection.session.waiting_keys.add(self.key)
+            self.connection.session.waits(self.key)
 
     def accepted(self) -> None:
         msg_id = self.envelope.msg_id
@@ -89,16 +92,16 @@ class Connection:
         "_complaints",
         "_endpoint",
         "_feeding",
-        "_heard_at",
         "_invalid_at",
         "_nursery",
         "_pause",
-        "_pauses",
         "_unix_time",
         "_unplaced",
         "_wanted",
         "link",
+        "liveness",
         "metadata",
+        "pauses",
         "platform",
         "read_at",
         "ready",
@@ -126,39 +129,56 @@ class Connection:
         self._bare_seen = False
         self._complaints: tuple[str, ...] = ()
         self._pause: trio.CancelScope | None = None  # reading has stopped on purpose
-        self._pauses = 0  # how often
-        self._heard_at = self.started_at
+        self.pauses = 0
+        """How often reading has stopped on purpose, and gone on."""
+        self.liveness = Liveness(self)
         self._nursery: trio.Nursery | None = None
         self._feeding = False  # the queue of the link had no room for a message
         self._wanted = 0  # bytes
         self._unplaced: Delivery | None = None  # it has found no room
         link.expect_replies(session.lane)
 
-    async def run(self, link_nursery: trio.Nursery) -> None:
-        """Reads until the link ends, however it ends. Whatever a peer does ends here.
+    def start(self, nursery: trio.Nursery) -> None:
+        """From here on what is sent leaves. What runs beside `run` now and then does so in `nursery`, and ends with the
+        link."""
+        self._nursery = nursery
+        self.link.write_by(self._start_writer)
 
-        The writer and the keepalive run in `link_nursery`, which the caller ends afterwards.
-        """
-        link_nursery.start_soon(self._keepalive, name="keepalive")
-        self._nursery = link_nursery
-        if self._feeding:
-            link_nursery.start_soon(self._feed, name="feed")
+    def _start_writer(self) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._beside, self.link.run_writer, name="writer")
+
+    async def _beside(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # the fence: one connection
+            self._broke(error)
+            self.link.abort("internal error")
+
+    def _broke(self, error: Exception) -> None:
+        self._endpoint.log.exception(
+            "connection %s ended by an internal error", self.uuid, error=error, secrets=(self.api_key,)
+        )
+        self._endpoint.stats.failed("internal error in a connection")
+
+    async def run(self) -> None:
+        """Reads until the link ends, however it ends. Whatever a peer does ends here."""
+        self._endpoint.keepalive.add(self.liveness)
         self._endpoint.links.add(self.link)
         try:
-            await self._read()
+            while True:
+                await self._place(await self.link.receive(self._take))
         except LinkClosed as ended:
             self._note_violation(ended)
         except Exception as error:  # the fence: one connection
-            self._endpoint.log.exception(
-                "connection %s ended by an internal error", self.uuid, error=error, secrets=(self.api_key,)
-            )
-            self._endpoint.stats.failed("internal error in a connection")
+            self._broke(error)
             self._close_with = (close.INTERNAL_ERROR, "internal error")
         finally:
-            self._nursery = None
+            self._endpoint.keepalive.discard(self.liveness)
             try:
                 await self.aclose(*self._close_with)  # cancelled, it closes the stream at once
             finally:
+                self._nursery = None
                 self._endpoint.link_ended(self.link)
 
     def _note_violation(self, ended: LinkClosed) -> None:
@@ -169,10 +189,11 @@ class Connection:
 
     async def aclose(self, code: int, reason: str) -> None:
         """Closes the link after what is queued; also when reading has stopped. Bounded by `close_timeout`."""
-        self._stop_pause()
+        self.stop_pause()
         await self.link.aclose(code, reason)
 
-    def _stop_pause(self) -> None:
+    def stop_pause(self) -> None:
+        """The link has ended, or is to end: reading goes on, to notice it."""
         if self._pause is not None:
             self._pause.cancel()
 
@@ -207,7 +228,7 @@ class Connection:
         if not self._feeding:
             self._feeding = True
             if self._nursery is not None:
-                self._nursery.start_soon(self._feed, name="feed")
+                self._nursery.start_soon(self._beside, self._feed, name="feed")
 
     async def _feed(self) -> None:
         await self.link.wait_space(self._wanted)
@@ -217,14 +238,13 @@ class Connection:
 
     # -- receiving
 
-    async def _read(self) -> None:
-        while True:
-            rest: list[bytes] | None = await self.link.receive(self._take)
-            while rest is not None:
-                if self._unplaced is not None:
-                    delivery, self._unplaced = self._unplaced, None
-                    await self._wait_for_room(delivery)
-                rest = self._take(rest)
+    async def _place(self, rest: list[bytes] | None) -> None:
+        """Deals with what was left, as soon as there is room."""
+        while rest is not None:
+            if self._unplaced is not None:
+                delivery, self._unplaced = self._unplaced, None
+                await self._wait_for_room(delivery)
+            rest = self._take(rest)
 
     def _take(self, batch: list[bytes]) -> list[bytes] | None:
         """Deals with received frames. What comes behind one that found no room is returned; that one waits in
@@ -299,13 +319,14 @@ class Connection:
     async def _wait_for_room(self, delivery: Delivery) -> None:
         """The one place where reading stops on purpose: inbox and waiting room are full."""
         self._complain("the inbox of %s is full: reading stops until handlers have caught up", self.uuid)
-        self._pauses += 1
+        self.pauses += 1
         with trio.CancelScope() as self._pause:
             while not self._endpoint.stopping and not self._deliver(delivery):
                 await self._endpoint.lane_for(delivery).wait_room()
                 if delivery.key and self._seen(delivery.envelope, delivery.key):
                     break  # it has come on another connection meanwhile
         ended, self._pause = self._pause.cancelled_caught, None
+        self.pauses += 1
         if ended:
             raise LinkClosed(1006, "closed while its inbox was full", False)
 
@@ -363,24 +384,15 @@ class Connection:
 
     def heard_at(self) -> float:
         """Up to then the other side has read what was written; without pings that is taken for granted."""
-        return self._heard_at if self._endpoint.config.ping_interval else trio.current_time()
+        return self.liveness.heard_at() if self._endpoint.config.ping_interval else trio.current_time()
 
-    async def _keepalive(self) -> None:
-        interval, timeout = self._endpoint.config.ping_interval, self._endpoint.ping_timeout
-        if not interval:
-            return
-        while True:
-            await trio.sleep(interval)
-            pauses, asked_at = self._pauses if self._pause is None else -1, trio.current_time()
-            try:
-                await self.link.ping(timeout)
-                self._heard_at = asked_at
-            except LinkClosed:
-                self._stop_pause()
-                return
-            except trio.TooSlowError:
-                if self._pause is not None or self._pauses != pauses:
-                    continue  # we are the one that does not read: its pong is waiting
-                self._endpoint.log.connection("connection %s is dead: no pong within %g s", self.uuid, timeout)
-                self.link.abort("no pong within the ping timeout")
-                return
+    @property
+    def paused(self) -> bool:
+        """Whether reading has stopped on purpose."""
+        return self._pause is not None
+
+    def no_pong(self) -> None:
+        """The peer does not answer pings."""
+        timeout = self._endpoint.ping_timeout
+        self._endpoint.log.connection("connection %s is dead: no pong within %g s", self.uuid, timeout)
+        self.link.abort("no pong within the ping timeout")

@@ -15,7 +15,8 @@ from maim_trio._runtime.config import HandlerTable
 from maim_trio._runtime.courier import Courier
 from maim_trio._runtime.dispatch import BURST, Dispatcher, Lane, task_tree
 from maim_trio._runtime.durable_inbox import forget
-from maim_trio._runtime.hooks import NOTHING, Handler, Outcome, call, result_of, split_errors
+from maim_trio._runtime.hooks import NOTHING, Handler, Outcome, call, result_of, split_errors, waits
+from maim_trio._runtime.keepalive import Keepalive
 from maim_trio._runtime.keeping import Keeping
 from maim_trio._runtime.log import Log
 from maim_trio._runtime.requests import REPLY_TO, REQUEST_ID, STATUS, Question, Requests, reply, request_id
@@ -65,6 +66,7 @@ class Endpoint(Keeping):
         self._poller: Poller | None = None
         self._sends = 0
         self.links: set[Link] = set()
+        self.keepalive = Keepalive(lambda: self.config.ping_interval, lambda: self.ping_timeout)
         self.requests = Requests()
         self.courier = Courier(self)
         self._unhandled_said: set[str] = set()
@@ -151,13 +153,9 @@ class Endpoint(Keeping):
                 return NOTHING if value is None else Outcome(value)
             with trio.move_on_after(timeout):
                 return Outcome(await call(handler, *args))
-        except Exception as error:  # the fence: one handler
+        except (Exception, BaseExceptionGroup) as error:  # the fence: one handler
             self._callback_raised(delivery.name, error, delivery.secrets)
             return Outcome(failure=type(error).__name__)
-        except BaseExceptionGroup as group:
-            errors, rest = split_errors(group)
-            self._callback_raised(delivery.name, errors, delivery.secrets)
-            raise rest from None
         self.stats.handler_timeouts += 1
         self.stats.failed(f"{delivery.name} ran into handler_timeout")
         self.log.error("%s took longer than handler_timeout (%g s) and was cancelled", delivery.name, timeout)
@@ -223,37 +221,44 @@ class Endpoint(Keeping):
         deadline: float = math.inf,
         secrets: Iterable[str] = (),
         last_words: bool = False,
+        until_stop: bool = False,
     ) -> Outcome:
-        """Calls a hook in a task of the links: bounded, fenced, and ended with the surroundings.
-
-        None of `secrets` appears in the log, whatever the hook raises. `last_words`: also when a stop has used up its
-        time.
-        """
-        latest = self._shutdown_deadline
+        """Calls a hook in a task of the links: bounded, fenced, and ended with the surroundings. None of `secrets`
+        appears in the log, whatever it raises. `last_words`: also when a stop has used up its time; `until_stop`: not
+        beyond the beginning of one."""
+        try:
+            value = hook(*args)
+        except (Exception, BaseExceptionGroup) as error:  # the fence: one hook
+            self._callback_raised(name, error, secrets)
+            return Outcome(failure="raised")
+        if not waits(value):  # nothing could have been cancelled in it
+            return Outcome(value)
         if last_words:
-            latest = max(latest, trio.current_time() + self.config.close_timeout)
-        with self._user_scope(min(deadline, latest)):
+            deadline = min(deadline, max(self._shutdown_deadline, trio.current_time() + self.config.close_timeout))
+        else:
+            deadline = min(deadline, self._shutdown_deadline)
+        with self._user_scope(deadline, until_stop=until_stop):
             try:
-                return Outcome(await call(hook, *args))
-            except Exception as error:  # the fence: one hook
+                return Outcome(await result_of(value))
+            except (Exception, BaseExceptionGroup) as error:
                 self._callback_raised(name, error, secrets)
                 return Outcome(failure="raised")
-            except BaseExceptionGroup as group:
-                errors, rest = split_errors(group)
-                self._callback_raised(name, errors, secrets)
-                raise rest from None
-        if self._abandoned:  # not its fault: everything was cancelled
+        if self._abandoned or (until_stop and self._stopping):  # not its fault: everything was cancelled
             return Outcome(failure="cancelled")
         self.stats.handler_timeouts += 1
         self.stats.failed(f"{name} took too long")
         self.log.error("%s took too long and was cancelled", name)
         return Outcome(failure="too slow")
 
-    def _callback_raised(self, name: str, error: Exception | None, secrets: Iterable[str]) -> None:
+    def _callback_raised(self, name: str, raised: Exception | BaseExceptionGroup, secrets: Iterable[str]) -> None:
+        """Counts and logs errors of user code; what else is in a group goes on."""
+        error, rest = (raised, None) if isinstance(raised, Exception) else split_errors(raised)
         if error is not None:
             self.stats.handler_errors += 1
             self.stats.failed(f"{name} raised {type(error).__name__}")
             self.log.exception("%s raised %s", name, type(error).__name__, error=error, secrets=secrets)
+        if rest is not None:
+            raise rest from None
 
     def _handler_of(self, envelope: Standard | Custom) -> Handler | None:
         if isinstance(envelope, Standard):
@@ -315,6 +320,7 @@ class Endpoint(Keeping):
         links.start_soon(self._tell_stats, name="stats")
         links.start_soon(self.courier.undelivered.run, name="undelivered")
         links.start_soon(self._keep_house, name="expiry")
+        links.start_soon(self.keepalive.run, name="keepalive")
 
     async def _tell_stats(self) -> None:
         """Calls `stats_callback` every `stats_interval` seconds, while something has changed."""

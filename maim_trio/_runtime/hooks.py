@@ -36,6 +36,11 @@ async def result_of(value: Any) -> Any:
     return value
 
 
+def waits(value: Any) -> bool:
+    """Whether what a hook has returned has to be awaited."""
+    return type(value) is CoroutineType or (value is not None and inspect.isawaitable(value))
+
+
 def split_errors(group: BaseExceptionGroup) -> tuple[Exception | None, BaseException]:
     """The errors in a group that is no `ExceptionGroup`, and what else is in it and has to go on: a cancellation, or
     what ends the program. A nursery in user code makes such groups when it is cancelled and its clean-up fails."""

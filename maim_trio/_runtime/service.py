@@ -42,6 +42,8 @@ class Service(LifeCycle):
         self._admission = trio.CancelScope()
         self._shield = trio.CancelScope()
         self._user_scopes: set[trio.CancelScope] = set()
+        self.deciding: set[trio.CancelScope] = set()
+        """Those of them that end when a stop begins."""
         self._stopping = False
         self._abandoned = False  # the surroundings were cancelled
         self._handlers_dismissed = False
@@ -140,6 +142,8 @@ class Service(LifeCycle):
             self._shutdown_deadline = trio.current_time() + self.config.shutdown_timeout
             for scope in self._user_scopes:
                 scope.deadline = min(scope.deadline, self._shutdown_deadline)
+            for scope in self.deciding:
+                scope.cancel()
             self._stop_begun()
         self._admission.cancel()
 
@@ -150,16 +154,19 @@ class Service(LifeCycle):
         self._shield.deadline = min(self._shield.deadline, deadline)
 
     @contextmanager
-    def _user_scope(self, deadline: float) -> Iterator[trio.CancelScope]:
+    def _user_scope(self, deadline: float, *, until_stop: bool = False) -> Iterator[trio.CancelScope]:
         """For user code that runs in a task of the links: it ends when the surroundings are cancelled."""
         with trio.CancelScope(deadline=deadline) as scope:
             if self._abandoned:
                 scope.cancel()
             self._user_scopes.add(scope)
+            if until_stop:
+                self.deciding.add(scope)
             try:
                 yield scope
             finally:
                 self._user_scopes.discard(scope)
+                self.deciding.discard(scope)
 
 
 class _Once:

@@ -61,7 +61,7 @@ class Session:
         if resumable and config.enable_message_cache:
             self.outbox = Outbox(config.message_cache_max_size, config.message_cache_max_bytes, config.inbox_size)
         self.dedupe = DedupeWindow(max(WINDOW, config.message_cache_ttl))  # so long a message may come again
-        self.waiting_keys: set[int] = set()  # of messages in the waiting room: received, not taken yet
+        self.waiting_keys: set[int] | None = None  # of messages in the waiting room: received, not taken yet
         self.confirming: dict[str, Settled] = {}  # messages without an outbox whose ack somebody waits for
         self.connection: Connection | None = None
         self.detached_at: float | None = None
@@ -71,6 +71,12 @@ class Session:
         self.claims = 0  # handshakes that were promised this session and are not through yet
         self.replaced_at: list[float] = []
         self._room: trio.Event | None = None
+
+    def waits(self, key: int) -> None:
+        """A message is in the waiting room."""
+        if self.waiting_keys is None:
+            self.waiting_keys = set()
+        self.waiting_keys.add(key)
 
     def take(self, msg_id: str, key: int) -> None:
         """A message is in the inbox: from here on it counts as seen, and it is acked on the connection the identity has

@@ -33,18 +33,31 @@ _BAD_VERSION = Refuse(
 
 async def read_head(pipe: Pipe, max_head: int, timeout: float) -> tuple[bytes, bytes]:
     """(the head with its blank line, what came glued to it). Raises BadHead when it is bad, too long or too late."""
-    buffer, start = bytearray(), 0
+    buffer = bytearray()
+    if pipe.direct and (found := pipe.read_nowait(max_head)):  # most requests are there when their connection is
+        buffer += found
+        heads.check_start(buffer)
+    end = heads.find_end(buffer)
+    if end < 0 and len(buffer) <= max_head:
+        end = await _read_on(pipe, buffer, max_head, timeout)
+    if not 0 < end <= max_head:
+        raise BadHead(431, f"head over {max_head} bytes")
+    return bytes(buffer[:end]), bytes(buffer[end:])
+
+
+async def _read_on(pipe: Pipe, buffer: bytearray, max_head: int, timeout: float) -> int:
+    """Reads until a head is complete or too long; returns where it ends, -1 when it is too long."""
+    end = -1
     with trio.move_on_after(timeout):
-        while (end := heads.find_end(buffer, start)) < 0 and len(buffer) <= max_head:
+        while end < 0 and len(buffer) <= max_head:
             start = max(0, len(buffer) - 2)
             data = await pipe.read(max_head)
             if not data:
                 raise BadHead(0, "connection closed during the handshake")
             buffer += data
             heads.check_start(buffer)
-        if not 0 < end <= max_head:
-            raise BadHead(431, f"head over {max_head} bytes")
-        return bytes(buffer[:end]), bytes(buffer[end:])
+            end = heads.find_end(buffer, start)
+        return end
     raise BadHead(408 if buffer else 0, f"no complete head within {timeout:g} s")
 
 

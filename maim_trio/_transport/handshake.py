@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import trio
 
@@ -69,35 +69,29 @@ class HandshakeFailed(Exception):
 
 
 class _Tap(trio.abc.Stream):
-    """What trio-websocket takes for the connection."""
+    """What trio-websocket takes for the connection: it reads what it is shown; what it writes collects in `sent`."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: bytes = b"") -> None:
         self.sent = bytearray()
-        self.sent_something = trio.Event()
-        self.given_up = trio.Event()
-        self._shown = bytearray()
-        self._more = trio.Event()
-
-    def show(self, data: bytes) -> None:
-        self._shown += data
-        self._more.set()
+        self.read_all = False
+        """It has asked for more than it was shown."""
+        self._shown = shown
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        await self._more.wait()
-        data, self._shown, self._more = bytes(self._shown), bytearray(), trio.Event()
+        data, self._shown = self._shown, b""
+        if not data:
+            self.read_all = True
+            await trio.sleep_forever()
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await trio.lowlevel.checkpoint()
         self.sent += data
-        self.sent_something.set()
 
     async def wait_send_all_might_not_block(self) -> None:
-        await trio.lowlevel.checkpoint()
+        """At any time."""
 
     async def aclose(self) -> None:
-        self.given_up.set()
-        await trio.lowlevel.checkpoint()
+        """Nothing to close."""
 
 
 # -- server
@@ -127,33 +121,34 @@ async def accept_link(
     """
     pipe = Pipe(stream)
     remote = peer_of(stream)
-    heard, link = None, None
+    link = None
     try:
-        with _reporting(report):
+        try:
             heard = await _hear(pipe, limits, remote)
-        if heard is not None:
-            answer = await _ask(pipe, decide, heard.request)
-            with _reporting(report):
-                if await _answer(pipe, heard, answer, limits.handshake_timeout):
-                    pipe.take_over()
-                    link = Link(pipe, client=False, limits=limits, glued=heard.glued, flusher=flusher, remote=remote)
+        except _OF_PEER as error:
+            report(_reason(error))
+            return None
+        answer = await _ask(pipe, decide, heard.request)
+        try:
+            if await _answer(pipe, heard, answer, limits.handshake_timeout):
+                pipe.take_over()
+                link = Link(pipe, client=False, limits=limits, glued=heard.glued, flusher=flusher, remote=remote)
+        except _OF_PEER as error:
+            report(_reason(error))
+        return link
     finally:
         if link is None:
             await pipe.kill()
-    return link
 
 
-@contextlib.contextmanager
-def _reporting(report: Report) -> Iterator[None]:
-    """Turns what a peer can do to a handshake into a report; never around the caller's `decide`."""
-    try:
-        yield
-    except BadHead as bad:
-        report(bad.reason)
-    except LOST as error:
-        report(exchange.explain(error))
-    except trio.TooSlowError:
-        report("peer does not read")
+_OF_PEER = (BadHead, *LOST, trio.TooSlowError)
+"""What a peer can do to a handshake."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, BadHead):
+        return error.reason
+    return "peer does not read" if isinstance(error, trio.TooSlowError) else exchange.explain(error)
 
 
 class _Heard(NamedTuple):
@@ -161,16 +156,17 @@ class _Heard(NamedTuple):
 
     request: Request
     proposal: trio_websocket.WebSocketRequest | None
-    tap: _Tap
+    tap: _Tap | None
     glued: bytes
 
 
 async def _hear(pipe: Pipe, limits: Limits, remote: tuple[str, str]) -> _Heard:
-    tap = _Tap()
     try:
         head, glued = await exchange.read_head(pipe, limits.max_head, limits.handshake_timeout)
         request = heads.parse_request(head, *remote)
-        proposal = await _propose(tap, head, request) if request.is_upgrade else None
+        if not request.is_upgrade:
+            return _Heard(request, None, None, glued)
+        return _Heard(request, *await _propose(head, request), glued)
     except BadHead as bad:
         if bad.status:
             await exchange.refuse(pipe, exchange.refusal_of(bad))
@@ -178,7 +174,6 @@ async def _hear(pipe: Pipe, limits: Limits, remote: tuple[str, str]) -> _Heard:
     except LOST as error:
         await exchange.tell_why_tls_failed(pipe.stream, error)
         raise
-    return _Heard(request, proposal, tap, glued)
 
 
 async def _ask(pipe: Pipe, decide: Decide, request: Request) -> Accept | Refuse:
@@ -191,7 +186,7 @@ async def _ask(pipe: Pipe, decide: Decide, request: Request) -> Accept | Refuse:
 
 async def _answer(pipe: Pipe, heard: _Heard, answer: Accept | Refuse, timeout: float) -> bool:
     """Whether the connection has become a WebSocket."""
-    if isinstance(answer, Accept) and heard.proposal is not None:
+    if isinstance(answer, Accept) and heard.proposal is not None and heard.tap is not None:
         await heard.proposal.accept(extra_headers=[*answer.headers])
         await pipe.write_all(bytes(heard.tap.sent), timeout)
         return True
@@ -200,21 +195,57 @@ async def _answer(pipe: Pipe, heard: _Heard, answer: Accept | Refuse, timeout: f
     return False
 
 
-async def _propose(tap: _Tap, head: bytes, request: Request) -> trio_websocket.WebSocketRequest:
-    """Has trio-websocket take the request, without answering it yet. Raises BadHead.
-
-    Its reader is needed for that only and is cancelled then. It raises whatever a bad header makes its libraries raise,
-    and would never return from a request that it has refused.
-    """
+async def _propose(head: bytes, request: Request) -> tuple[trio_websocket.WebSocketRequest, _Tap]:
+    """Has trio-websocket take the request, without answering it yet. Raises BadHead."""
     import trio_websocket
 
     heads.check_upgrade(request)
+    tap = _Tap(head)
+    try:
+        return await trio_websocket.wrap_server_stream(cast("trio.Nursery", _NoNursery(tap)), tap), tap
+    except _NeedsNursery:
+        return await _propose_in_nursery(head)
+
+
+class _NeedsNursery(Exception):
+    """trio-websocket's reader has to wait for something."""
+
+
+class _NoNursery:
+    """What trio-websocket takes for a nursery: its reader runs here and now, until it waits for the first time.
+
+    With a proper request before it, that is when it has taken that and wants more; it has done all it is needed for
+    then. A task for it would cost more than all the rest of the handshake.
+    """
+
+    def __init__(self, tap: _Tap) -> None:
+        self._tap = tap
+
+    def start_soon(self, reader: Callable[[], Coroutine[Any, None, None]]) -> None:
+        reading = reader()
+        with contextlib.suppress(StopIteration):
+            reading.send(None)
+        try:
+            reading.close()
+        except RuntimeError:  # its clean-up waits, too
+            reading.close()
+        if not self._tap.read_all:
+            raise _NeedsNursery
+
+
+async def _propose_in_nursery(head: bytes) -> tuple[trio_websocket.WebSocketRequest, _Tap]:
+    """The same for a request that trio-websocket refuses, or fails at: it finds the words, and waits meanwhile.
+
+    Its reader raises whatever a bad header makes its libraries raise, and would never return from a request that it has
+    refused.
+    """
+    import trio_websocket
+
     proposal: trio_websocket.WebSocketRequest | None = None
     reason = "malformed WebSocket handshake"
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_given_up, tap, nursery.cancel_scope)
-            tap.show(head)
+            tap = _GuardedTap(head, nursery.cancel_scope)
             proposal = await trio_websocket.wrap_server_stream(nursery, tap)
             nursery.cancel_scope.cancel()
     except* Exception as group:
@@ -224,12 +255,18 @@ async def _propose(tap: _Tap, head: bytes, request: Request) -> trio_websocket.W
         if tap.sent[9:12] == b"426":
             raise BadHead(426, "unsupported WebSocket version")
         raise BadHead(400, reason)
-    return proposal
+    return proposal, tap
 
 
-async def _cancel_when_given_up(tap: _Tap, scope: trio.CancelScope) -> None:
-    await tap.given_up.wait()
-    scope.cancel()
+class _GuardedTap(_Tap):
+    """Giving up ends the nursery that trio-websocket runs in."""
+
+    def __init__(self, shown: bytes, scope: trio.CancelScope) -> None:
+        super().__init__(shown)
+        self._scope = scope
+
+    async def aclose(self) -> None:
+        self._scope.cancel()
 
 
 # -- client
@@ -276,26 +313,29 @@ async def open_link(
             await pipe.kill()
 
 
-class _Dialogue:
-    """The client's request and the server's answer: on the wire ours, in memory trio-websocket's."""
+class _Dialogue(_Tap):
+    """The client's request and the server's answer: on the wire ours, in memory trio-websocket's.
+
+    Its reader has the request written and waits for the answer; that is the exchange on the wire.
+    """
 
     def __init__(self, pipe: Pipe, limits: Limits) -> None:
+        super().__init__()
         self.glued = b""
         self.response_headers: dict[str, str] = {}
         self._pipe = pipe
         self._limits = limits
-        self._tap = _Tap()
+        self._scope = trio.CancelScope()
         self._failure: HandshakeFailed | None = None
 
     async def perform(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
         import trio_websocket
 
         opened = False
-        tap = cast("trio.SocketStream", self._tap)  # typed too narrowly: any stream will do
+        tap = cast("trio.SocketStream", self)  # typed too narrowly: any stream will do
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._guard, nursery.cancel_scope)
-                nursery.start_soon(_cancel_when_given_up, self._tap, nursery.cancel_scope)
+                self._scope = nursery.cancel_scope
                 await trio_websocket.wrap_client_stream(nursery, tap, host, target, extra_headers=[*headers])
                 opened = True
                 nursery.cancel_scope.cancel()  # its reader has done its work
@@ -306,25 +346,28 @@ class _Dialogue:
         if not opened:
             raise HandshakeFailed(0, "the answer is not a valid WebSocket handshake")
 
-    async def _guard(self, scope: trio.CancelScope) -> None:
-        try:
-            await self._converse()
-        except HandshakeFailed as failure:
-            self._failure = failure
-        except BadHead as bad:
-            self._failure = HandshakeFailed(0, bad.reason, no_http=True)
-        except LOST as error:
-            self._failure = HandshakeFailed(0, exchange.explain(error), no_http=True)
-            await exchange.tell_why_tls_failed(self._pipe.stream, error)
-        if self._failure is not None:
-            scope.cancel()
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if not self.read_all:
+            self.read_all = True
+            try:
+                return await self._converse()
+            except HandshakeFailed as failure:
+                self._failure = failure
+            except BadHead as bad:
+                self._failure = HandshakeFailed(0, bad.reason, no_http=True)
+            except LOST as error:
+                self._failure = HandshakeFailed(0, exchange.explain(error), no_http=True)
+                await exchange.tell_why_tls_failed(self._pipe.stream, error)
+            self._scope.cancel()
+        await trio.sleep_forever()
+        raise AssertionError
 
-    async def _converse(self) -> None:
-        await self._tap.sent_something.wait()
+    async def _converse(self) -> bytes:
+        """The head of the answer, a 101."""
         timeout = self._limits.handshake_timeout
         head = b""
         with trio.move_on_after(timeout):
-            await self._pipe.write_all(bytes(self._tap.sent), timeout=math.inf)
+            await self._pipe.write_all(bytes(self.sent), timeout=math.inf)
             head, self.glued = await exchange.read_head(self._pipe, self._limits.max_head, math.inf)
         if not head:
             raise HandshakeFailed(0, f"no answer within {timeout:g} s")
@@ -335,4 +378,7 @@ class _Dialogue:
                 response.status, f"refused with HTTP status {response.status}", body, response.headers
             )
         self.response_headers = response.headers
-        self._tap.show(head)
+        return head
+
+    async def aclose(self) -> None:
+        self._scope.cancel()

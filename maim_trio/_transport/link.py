@@ -16,13 +16,13 @@ from . import frames
 from .limits import Closed, Limits, LinkClosed
 from .memory import ReadSizes
 from .pings import Pings
-from .pipe import LINGER, LOST, Pipe
+from .pipe import LOST, Pipe
 from .running import running
 from .shared import SharedReader
 from .writer import MAX_PONGS, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .flusher import Flusher, Replies
     from .poller import Poller
@@ -49,7 +49,6 @@ class Link:
         "_glued",
         "_left",
         "_parser",
-        "_pings",
         "_pipe",
         "_reading",
         "_shared",
@@ -58,6 +57,7 @@ class Link:
         "_writer",
         "client",
         "closed",
+        "pings",
         "received_all",
         "remote",
         "remote_ip",
@@ -92,7 +92,7 @@ class Link:
         self._shared: SharedReader | None = None  # a poller reads for us
         self._left: trio.Event | None = None  # for aclose(): the reader has left
         self._closing: trio.Event | None = None  # set when aclose() is through
-        self._pings = Pings()
+        self.pings = Pings()
 
     def __repr__(self) -> str:
         return f"<Link {'to' if self.client else 'from'} {self.remote or 'a stream'}, {self.closed or 'open'}>"
@@ -142,15 +142,14 @@ class Link:
                 batch: list[bytes] | None = await self._read_once()
                 if batch:
                     return batch
-            elif (batch := await self._read_shared(self._shared, sink)) is not None:
+                continue
+            self._reading = True
+            try:
+                batch = await self._shared.receive(sink)
+            finally:
+                self._note_left()
+            if batch is not None:
                 return batch
-
-    async def _read_shared(self, shared: SharedReader, sink: Sink) -> list[bytes] | None:
-        self._reading = True
-        try:
-            return await shared.receive(sink)
-        finally:
-            self._note_left()
 
     def read_nowait(self, *, again: bool = True) -> list[bytes]:
         """The messages that what is there completes; at the end none, and the link has ended. Where a large frame is
@@ -216,7 +215,7 @@ class Link:
                 self._writer.put_pong(frames.frame(frames.PONG, payload, mask=self.client))
         for opcode, payload in controls:
             if opcode == frames.PONG:
-                self._pings.answered(payload)
+                self.pings.answered(payload)
 
     def _answer(self) -> None:
         """Queues our close frame for a close or a violation of the peer."""
@@ -285,6 +284,12 @@ class Link:
             if self._pipe.aborted:
                 await self._pipe.kill()
 
+    def write_by(self, start: Callable[[], None]) -> None:
+        """Has `start` called, which runs `run_writer` in a task: now or, with a flusher, when a socket does not take
+        all at once."""
+        if not self._writer.call_on(start):
+            start()
+
     # -- control
 
     async def ping(self, timeout: float) -> float:
@@ -292,14 +297,18 @@ class Link:
 
         Raises `trio.TooSlowError` after `timeout` seconds, LinkClosed when the link ends meanwhile. Cancel-safe.
         """
-        if self.closed is not None or self._writer.sealed:
-            raise self._ended()
-        key = self._pings.new()
-        self._writer.put_ping(self._ping_frame(key))
-        took = await self._pings.wait(key, timeout)
+        took = await self.pings.wait(self.ping_nowait(), timeout)
         if self.closed is not None:
             raise self._ended()
         return took
+
+    def ping_nowait(self) -> bytes:
+        """Queues a ping, which is answered once `pings.answered_up_to` is its key or a later one. Raises LinkClosed."""
+        if self.closed is not None or self._writer.sealed:
+            raise self._ended()
+        key = self.pings.new()
+        self._writer.put_ping(self._ping_frame(key))
+        return key
 
     def _ping_frame(self, key: bytes) -> bytes:
         return frames.frame(frames.PING, key, mask=self.client)
@@ -342,7 +351,7 @@ class Link:
             nursery.start_soon(self._await_peer)  # reading goes on, or two full peers would wait for each other
             await self._finish_writing()
         if not self._pipe.aborted:
-            await self._linger()
+            await self._pipe.linger(client=self.client, violated=self._parser.violation is not None)
             self.leave_poller()
             await self._pipe.aclose()
 
@@ -363,15 +372,6 @@ class Link:
             else:
                 await self._read_once()
 
-    async def _linger(self) -> None:
-        """After both close frames the server ends TCP and the client waits for that (RFC 6455 §7.1.1)."""
-        if self._parser.violation is not None:
-            await self._pipe.finish()
-        elif self.client:
-            await self._pipe.drain(LINGER)
-        elif self._pipe.half_closeable:
-            await self._pipe.finish()
-
     # -- the end
 
     def _queue_close(self, code: int, reason: str) -> None:
@@ -390,7 +390,7 @@ class Link:
     def _end(self, code: int, reason: str, by_peer: bool) -> None:
         if self.closed is None:
             self.closed = Closed(code, reason, by_peer)
-            self._pings.end()
+            self.pings.end()
 
     def _ended(self) -> LinkClosed:
         return LinkClosed(*(self.closed or Closed(frames.LOST, "connection lost", False)))

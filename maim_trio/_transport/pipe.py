@@ -242,6 +242,15 @@ class Pipe:
         else:
             await self.drain(SILENCE)
 
+    async def linger(self, *, client: bool, violated: bool) -> None:
+        """After both close frames the server ends TCP and the client waits for that (RFC 6455 §7.1.1)."""
+        if violated:
+            await self.finish()
+        elif client:
+            await self.drain(LINGER)
+        elif self.half_closeable:
+            await self.finish()
+
     async def drain(self, patience: float) -> None:
         """Reads and drops until the end, or until nothing came for `patience` seconds."""
         while True:
@@ -297,8 +306,8 @@ def peer_of(stream: trio.abc.Stream) -> tuple[str, str]:
         name = socket.getpeername()
     except OSError:
         return "", ""
-    if socket.family == trio.socket.AF_INET:
+    if not isinstance(name, tuple) or not isinstance(name[0], str):
+        return "", ""
+    if len(name) == 2:
         return f"{name[0]}:{name[1]}", name[0]
-    if socket.family == trio.socket.AF_INET6:
-        return f"[{name[0]}]:{name[1]}", name[0]
-    return "", ""
+    return f"[{name[0]}]:{name[1]}", name[0]

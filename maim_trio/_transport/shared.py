@@ -32,7 +32,7 @@ class SharedReader:
         self._spot = ParkingSpot()
         self._rest: list[bytes] | None = None  # what the sink has left
         self._error: Exception | None = None  # what it has raised
-        self._unread = True  # there may be something that the poller has told of and nobody has read
+        self._unread = not link.dry  # there may be something that the poller has told of and nobody has read
 
     def begin(self) -> bool:
         """False when the poller does not run."""

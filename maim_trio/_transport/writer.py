@@ -1,7 +1,8 @@
 """The sending half of a link: one bounded queue of whole frames, written by one task.
 
 A server's flusher writes for all its links what their sockets take at once; a link's own `Writer.run` does the rest:
-what a socket did not take, streams that cannot be tried without waiting, and every end.
+what a socket did not take, streams that cannot be tried without waiting, and every end. With `call_on` it runs only
+while there is something of that.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .parking import ParkingSpot
 from .pipe import CHUNK, LOST, SMALL_PART, Part, Pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .flusher import Flusher, Replies
     from .limits import Limits
@@ -29,12 +30,14 @@ MAX_PONGS = 32
 
 
 class Writer:
-    """The queue of one link. Only `run` and the flusher write, never both: the flusher only while `run` is parked."""
+    """The queue of one link. Only `run` and the flusher write, never both: the flusher only while `_idle`."""
 
     __slots__ = (
         "_broken",
+        "_call_run",
         "_enqueued",
         "_flusher",
+        "_idle",
         "_left",
         "_marked",
         "_max_queued",
@@ -71,11 +74,13 @@ class Writer:
         self._timeout = limits.send_timeout
         self._flusher = flusher if pipe.direct else None
         self._out: list[tuple[bytes, ...]] = []  # whole frames
-        self._pings: list[bytes] = []  # ours; as many as there are tasks in ping()
+        self._pings: list[bytes] = []  # ours; as many as there are tasks in ping(), and one of the keepalive
         self._pongs: list[bytes] = []
         self._rest: Sequence[Part] = ()  # of the last write
         self._enqueued = pipe.bytes_out
         self._spot = ParkingSpot()
+        self._idle = False  # nobody is writing: `run` is parked, or can be called
+        self._call_run: Callable[[], None] | None = None
         self._marked = False  # the flusher knows of us
         self._broken = False  # the flusher found the connection broken
         self._space: trio.Event | None = None
@@ -123,15 +128,34 @@ class Writer:
     def seal(self) -> None:
         """Nothing can follow what waits already; `run` ends with that."""
         self.sealed = True
+        self._idle = False
         self._spot.wake()
 
     def _poke(self) -> None:
-        if self._spot.taken:
+        if self._idle:
             if self._flusher is not None and self._flusher.running:
                 self._marked = True
                 self._flusher.add(self)
             else:
-                self._spot.wake()
+                self._resume()
+
+    def call_on(self, call_run: Callable[[], None]) -> bool:
+        """Has `call_run` called when there is something for `run` to do, which ends when it has done it. False, and
+        `run` is needed all the time, where no flusher can write."""
+        if self._flusher is None:
+            return False
+        self._call_run, self._idle = call_run, True
+        if self._waiting:
+            self._poke()
+        return True
+
+    def _resume(self) -> None:
+        """There is something for `run` to do."""
+        self._idle = False
+        if self.running:
+            self._spot.wake()
+        elif self._call_run is not None:
+            self._call_run()
 
     # -- writing
 
@@ -145,12 +169,13 @@ class Writer:
         if self.running or self.done:
             await trio.lowlevel.checkpoint()
             return
-        self.running = True
+        self.running, self._idle = True, False
         try:
             await self._run()
         finally:
             self.running = False
             self.torn = self._pipe.cut
+            self._idle = self._call_run is not None and not (self.sealed or self.torn or self._rest or self._broken)
             if self._left is not None:
                 self._left.set()
                 self._left = None
@@ -167,8 +192,12 @@ class Writer:
                     await trio.lowlevel.checkpoint()
             elif self.sealed:
                 break
+            elif self._call_run is not None and self._flusher is not None and self._flusher.running:
+                return
             else:
+                self._idle = True
                 await self._spot.wait()
+                self._idle = False
                 await trio.lowlevel.checkpoint()  # one tick later: an ack and a reply leave in one write
             self._note_space()
         self.stop()
@@ -176,20 +205,21 @@ class Writer:
     def flush(self) -> None:
         """For the flusher: writes what the socket takes at once. The rest, and every end, is left to `run`."""
         self._marked, self.patience = False, PATIENCE
-        if not self._spot.taken or not self._waiting:
+        if not self._idle or not self._waiting:
             return
         try:
             self._rest = self._pipe.write_nowait(self._take())
         except LOST:
             self._broken = True
         if self._rest or self._out or self._broken:
-            self._spot.wake()
+            self._resume()
         self._note_space()
 
     def wake(self) -> None:
         """The flusher has gone: what it was to write is `run`'s now."""
         self._marked = False
-        self._spot.wake()
+        if self._idle:
+            self._resume()
 
     @property
     def _waiting(self) -> bool:
@@ -221,6 +251,7 @@ class Writer:
         self.sealed = self.done = True
         self._out, self._pings, self._pongs, self._rest = [], [], [], ()
         self._enqueued = self._pipe.bytes_out
+        self._idle, self._call_run = False, None
         self._spot.wake()
         self._note_space()
 

@@ -257,12 +257,12 @@ class Connector:
         connection = served.connection
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(connection.link.run_writer, name="writer")
+                connection.start(nursery)
                 if "x-maim-protocol" in connection.link.response_headers:
                     self._count(served)
                 else:
                     nursery.start_soon(self._watch_for_early_close, served, name="early close")
-                await connection.run(nursery)
+                await connection.run()
                 nursery.cancel_scope.cancel()
         finally:
             self._served = None

@@ -212,7 +212,7 @@ class ClientCore(Endpoint):
         self._connector.given_up = self._connector.last_error = None
         for lane in (self._session.lane, self._stream_lane):
             lane.inbox.forget_waiting()  # of an earlier run, whose stop has left it to its sender
-        self._session.waiting_keys.clear()
+        self._session.waiting_keys = None
 
     async def _admit(self, links: trio.Nursery, up: Callable[[], None]) -> None:
         self._hooks = HookQueue(self)

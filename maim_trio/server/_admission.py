@@ -23,6 +23,10 @@ RETRY_AFTER = 2
 """Seconds after which a client that met a full or stopping server is told to come back."""
 
 
+_ACCEPTED = Accept([(b"x-maim-protocol", b"1")])
+_RESUMED = Accept([(b"x-maim-protocol", b"1"), (b"x-maim-resumed", b"1")])
+
+
 class Admission:
     """One handshake: asks the hooks, finds the session, answers. `session` is set when it was accepted."""
 
@@ -37,17 +41,10 @@ class Admission:
 
     async def decide(self, request: Request) -> Accept | Refuse:
         """The answer to `request`. Ends with a 503 as soon as the server begins to stop."""
-        server = self._server
         self.asked, self._remote_ip = True, request.remote_ip
-        with trio.CancelScope() as scope:
-            if server.stopping:
-                return _stopping()
-            server.deciding.add(scope)
-            try:
-                return self._refuse_at_once(request) or await self._authenticate()
-            finally:
-                server.deciding.discard(scope)
-        return self._refused(_stopping())
+        if self._server.stopping:
+            return _stopping()
+        return self._refuse_at_once(request) or await self._authenticate()
 
     def _refuse_at_once(self, request: Request) -> Refuse | None:
         """What needs no hook: path, upgrade, form of the credentials, origin, limits."""
@@ -114,7 +111,8 @@ class Admission:
 
     async def _ask(self, name: str, hook: Handler, deadline: float) -> Outcome:
         secrets = (self.credentials.api_key,)
-        return await self._server.run_hook(name, hook, dict(self.metadata), deadline=deadline, secrets=secrets)
+        metadata = dict(self.metadata)
+        return await self._server.run_hook(name, hook, metadata, deadline=deadline, secrets=secrets, until_stop=True)
 
     def _admit(self, user_id: str) -> Accept | Refuse:
         """Decides on the identity. Synchronous: from here to the accepted session nothing else happens."""
@@ -129,8 +127,7 @@ class Admission:
             return self._refused(_unavailable("this user has too many connections", "too_many_connections"))
         self.session = session
         self.metadata.update(uuid=self.session.uuid, user_id=user_id, resumed=resumed)
-        headers = [(b"x-maim-protocol", b"1")]
-        return Accept([*headers, (b"x-maim-resumed", b"1")] if resumed else headers)
+        return _RESUMED if resumed else _ACCEPTED
 
     def _base_metadata(self, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
         cleaned = clean_headers(headers)
@@ -156,8 +153,8 @@ class Admission:
         return self._refused(Refuse(401, {"error": str(text), "code": "unauthorized"}))
 
     def _auth_failed(self, failure: str) -> Refuse:
-        """A hook raised (500) or was too slow (503); why is in the log, never on the wire."""
-        self._server.stats.failed_auths += 1
+        """A hook raised (500), was too slow or was cut short by a stop (503); why is in the log, never on the wire."""
+        self._server.stats.failed_auths += failure != "cancelled"
         if self._server.stopping:
             return self._refused(_stopping())
         if failure == "raised":

@@ -59,7 +59,6 @@ class Host(Endpoint):
         if not isinstance(self.config, ServerConfig):
             raise ConfigError(f"WebSocketServer takes a ServerConfig, not {type(self.config).__name__}")
         self._raise_problem()
-        self.deciding: set[trio.CancelScope] = set()
         self.path, self.allowed_origins = self.config.path, self.config.allowed_origins
         self._registry: Registry[Connection] = Registry()
         self._sessions = Sessions(self._make_session, self.config.max_connections)
@@ -153,8 +152,6 @@ class Host(Endpoint):
         return [TlsListener(listener, context) for listener in listeners]
 
     def _stop_begun(self) -> None:
-        for scope in self.deciding:
-            scope.cancel()
         for admission, scope in self._opening.items():
             if not admission.asked:
                 scope.cancel()
@@ -173,28 +170,34 @@ class Host(Endpoint):
 
     async def _connection(self, stream: trio.abc.Stream) -> None:
         """The task of one connection, from the accepted stream to its end. Whatever happens ends here."""
-        with self._counted():
-            try:
-                await self._handshake_and_serve(stream)
-            except Exception as error:  # the fence: one connection
-                self.stats.failed("internal error in a connection")
-                self.log.exception("a connection ended by an internal error", error=error)
+        self._connection_tasks += 1
+        try:
+            if not self.stopping:  # accepted in the very moment of the stop, which must not wait for its request
+                connection = await self._handshake(stream)
+                if connection is not None:
+                    await self._serve_connection(connection)
+        except Exception as error:  # the fence: one connection
+            self.stats.failed("internal error in a connection")
+            self.log.exception("a connection ended by an internal error", error=error)
+        finally:
+            self._connection_task_ended()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """For a task that a stop waits for."""
+        """For another task that a stop waits for."""
         self._connection_tasks += 1
         try:
             yield
         finally:
-            self._connection_tasks -= 1
-            if not self._connection_tasks:
-                self._connections_ended.set()
-                self._connections_ended = trio.Event()
+            self._connection_task_ended()
 
-    async def _handshake_and_serve(self, stream: trio.abc.Stream) -> None:
-        if self.stopping:  # it was accepted in the very moment of the stop, which must not wait for its request
-            return
+    def _connection_task_ended(self) -> None:
+        self._connection_tasks -= 1
+        if not self._connection_tasks:
+            self._connections_ended.set()
+            self._connections_ended = trio.Event()
+
+    async def _handshake(self, stream: trio.abc.Stream) -> Connection | None:
         admission = Admission(self, stream)
         link: Link | None = None
         try:
@@ -207,45 +210,46 @@ class Host(Endpoint):
             del self._opening[admission]
             if admission.session is not None and link is None:
                 self._sessions.give_up(admission.session)
-        if link is not None and admission.session is not None:
-            await self._serve_link(link, admission.session, admission)
-
-    async def _serve_link(self, link: Link, session: Session, admission: Admission) -> None:
+        if link is None or admission.session is None:
+            return None
         platform = admission.credentials.platform
-        connection = Connection(self, link, session, platform=platform, metadata=admission.metadata)
-        assert self._poller is not None
-        link.use_poller(self._poller)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(link.run_writer, name="writer")
-            replaced = self._registry.add(connection)
-            if session.connection is not None:
-                self.courier.link_lost(session, too_big=False)
-            self._sessions.attach(session, connection)
-            connection.ready = True
-            self.courier.pump(session)
-            self.stats.successful_connects += 1
-            self.stats.total_connections += 1
-            self.log.connection(
-                "connected %s: user %s on %s from %s",
-                connection.uuid, self._shown_user(connection), platform, link.remote,
-            )  # fmt: skip
-            try:
-                if replaced is not None:
-                    links = self._links if self._links is not None else nursery
-                    links.start_soon(self._close_replaced, session, replaced, name="replaced")
-                    await self._see_off(replaced)
-                await self._greet(connection)
-                if self._closing:
-                    await connection.aclose(close.GOING_AWAY, STOPPING)
-                await connection.run(nursery)
-            finally:
-                removed = self._registry.remove(connection)
-                if session.connection is connection:
-                    self._leave(session, link.closed)
-            nursery.cancel_scope.cancel()
+        return Connection(self, link, admission.session, platform=platform, metadata=admission.metadata)
+
+    async def _serve_connection(self, connection: Connection) -> None:
+        session, link = connection.session, connection.link
+        try:
+            await self._greet(connection, self._register(connection))
+            if self._closing:
+                await connection.aclose(close.GOING_AWAY, STOPPING)
+            await connection.run()
+        finally:
+            removed = self._registry.remove(connection)
+            if session.connection is connection:
+                self._leave(session, link.closed)
         if removed:
             ended = link.closed
             await self._said_goodbye(connection, ended.code if ended else 1006, ended.reason if ended else "")
+
+    def _register(self, connection: Connection) -> Connection | None:
+        """From here on it is the connection of its session. Returns the one it replaces."""
+        assert self._links is not None
+        assert self._poller is not None
+        session, link = connection.session, connection.link
+        link.use_poller(self._poller)
+        connection.start(self._links)
+        replaced = self._registry.add(connection)
+        if session.connection is not None:
+            self.courier.link_lost(session, too_big=False)
+        self._sessions.attach(session, connection)
+        connection.ready = True
+        self.courier.pump(session)
+        self.stats.successful_connects += 1
+        self.stats.total_connections += 1
+        self.log.connection(
+            "connected %s: user %s on %s from %s",
+            connection.uuid, self._shown_user(connection), connection.platform, link.remote,
+        )  # fmt: skip
+        return replaced
 
     def _leave(self, session: Session, closed: Closed | None) -> None:
         """The session has lost its connection. It waits for its client, unless that has said goodbye."""
@@ -327,7 +331,11 @@ class Host(Endpoint):
             await self._said_goodbye(replaced, close.REPLACED, REPLACED)
             done.set()
 
-    async def _greet(self, connection: Connection) -> None:
+    async def _greet(self, connection: Connection, replaced: Connection | None) -> None:
+        if replaced is not None:
+            assert self._links is not None
+            self._links.start_soon(self._close_replaced, connection.session, replaced, name="replaced")
+            await self._see_off(replaced)
         hook = self.config.on_connect
         if hook is not None:
             deadline = trio.current_time() + self.config.auth_timeout

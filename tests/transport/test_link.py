@@ -717,7 +717,7 @@ async def test_a_cancelled_ping_leaves_nothing_behind(server):
     async def give_up(served, link):
         with trio.move_on_after(0.001):
             await link.ping(60)
-        assert not link._pings
+        assert not link.pings
         await served.echo(link)
 
     server.handler = give_up

@@ -46,3 +46,17 @@ async def test_a_cancelled_ping_is_forgotten(autojump_clock):
     with trio.move_on_after(1):
         await pings.wait(pings.new(), 10)
     assert len(pings) == 0
+
+
+def test_a_pong_is_known_without_anybody_waiting_for_it():
+    pings = Pings()
+    first, second, third = pings.new(), pings.new(), pings.new()
+    pings.answered(second)
+    assert first < second == pings.answered_up_to < third
+    for unasked in (b"", b"x", b"none", (4).to_bytes(4, "big"), third + b"\0"):
+        pings.answered(unasked)
+    assert pings.answered_up_to == second
+    pings.answered(third)
+    pings.answered(second)
+    assert pings.answered_up_to == third
+    assert len(pings) == 0

@@ -286,3 +286,128 @@ async def test_a_sealed_queue_is_written_to_its_end_and_takes_no_more(autojump_c
     await writer.run()
     assert ours.written == b"last"
     assert writer.done
+
+
+class Called:
+    """A writer whose `run` is called when it is needed."""
+
+    def __init__(self, writer, nursery):
+        self.writer = writer
+        self.calls = 0
+        self.scope = None
+        self._nursery = nursery
+
+    def __call__(self):
+        self.calls += 1
+        self._nursery.start_soon(self._run)
+
+    async def _run(self):
+        with trio.CancelScope() as self.scope:
+            await self.writer.run()
+
+
+async def called_writer(network, nursery, flusher):
+    writer, _, theirs = await tcp_writer(network, Limits(max_queued=100_000_000), flusher)
+    called = Called(writer, nursery)
+    assert writer.call_on(called)
+    return writer, called, theirs
+
+
+async def read(stream, size):
+    received = b""
+    while len(received) < size:
+        received += await stream.receive_some(1 << 20)
+    return received
+
+
+async def test_while_the_socket_takes_all_the_writers_task_is_not_needed(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writer, called, theirs = await called_writer(tcp_network, nursery, flusher)
+    for number in range(3):
+        writer.put((b"frame %d" % number,))
+        assert await theirs.receive_some(100) == b"frame %d" % number
+    assert (called.calls, writer.running) == (0, False)
+
+
+async def test_what_waited_already_is_written_too(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writer, _, theirs = await tcp_writer(tcp_network, flusher=flusher)
+    writer.put((b"before",))
+    writer.call_on(Called(writer, nursery))
+    assert await theirs.receive_some(100) == b"before"
+
+
+async def test_the_writers_task_is_called_for_the_rest_and_ends_with_it(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writer, called, theirs = await called_writer(tcp_network, nursery, flusher)
+    for turn in (1, 2):
+        large = bytes(range(256)) * 80_000
+        writer.put((large,))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert (called.calls, writer.running) == (turn, True)
+        writer.put((b"and more",))
+        assert await read(theirs, len(large) + 8) == large + b"and more"
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert not writer.running
+        writer.put((b"small",))
+        assert await theirs.receive_some(100) == b"small"
+        assert called.calls == turn
+
+
+async def test_behind_the_rest_of_a_cancelled_run_nothing_is_written(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writer, called, theirs = await called_writer(tcp_network, nursery, flusher)
+    large = b"x" * 20_000_000
+    writer.put((large,))
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    called.scope.cancel()
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    writer.put((b"behind",))
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    assert not writer.torn
+    nursery.start_soon(writer.run)
+    assert await read(theirs, len(large) + 6) == large + b"behind"
+
+
+async def test_the_writers_task_is_called_when_the_flusher_has_gone(tcp_network, nursery):
+    flusher, scope = Flusher(), trio.CancelScope()
+
+    async def flush():
+        with scope:
+            await flusher.run()
+
+    nursery.start_soon(flush)
+    await trio.testing.wait_all_tasks_blocked()
+    writer, called, theirs = await called_writer(tcp_network, nursery, flusher)
+    writer.put((b"first",))
+    scope.cancel()
+    assert await theirs.receive_some(100) == b"first"
+    writer.put((b"second",))
+    assert await theirs.receive_some(100) == b"second"
+    assert (called.calls, writer.running) == (1, True)
+
+
+async def test_the_end_calls_nobody(tcp_network, nursery):
+    flusher = Flusher()
+    nursery.start_soon(flusher.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writer, called, theirs = await called_writer(tcp_network, nursery, flusher)
+    writer.put((b"data ",))
+    writer.put_last(b"close")
+    await writer.run()
+    assert await read(theirs, 10) == b"data close"
+    writer.wake()
+    assert (called.calls, writer.done) == (0, True)
+
+
+def test_without_a_flusher_run_is_needed_all_the_time():
+    writer, _, _ = memory_writer()
+    assert not writer.call_on(lambda: None)

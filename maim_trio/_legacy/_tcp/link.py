@@ -102,7 +102,7 @@ class TcpLink(Link):
     def _handle_controls(self) -> None:
         heartbeats, self._parser.controls = self._parser.controls, []
         if self.client:
-            self._pings.end()  # they have no names: any answer will do
+            self.pings.end()  # they have no names: any answer will do
         elif not self._writer.sealed:
             for _ in heartbeats[-MAX_PONGS:]:
                 self._writer.put_pong(HEARTBEAT_FRAME)
