@@ -82,7 +82,7 @@ class TestBounds:
             box.add(one)
             box.withdraw(one)
         assert len(box) == 1
-        assert len(box._waiting) < 50
+        assert len(box.waiting) < 50
         assert send_all(box) == [kept]
 
 
