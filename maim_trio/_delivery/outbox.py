@@ -74,21 +74,24 @@ class Outbox:
         "_count",
         "_max_bytes",
         "_max_messages",
-        "_waiting",
+        "_most_on_wire",
         "_window",
         "_wire",
         "_written",
         "acks",
         "bytes",
         "non_acking",
+        "waiting",
     )
 
     def __init__(self, max_messages: int, max_bytes: int, window: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._window = window
+        self._most_on_wire = min(window, max_messages)
         self._wire: dict[str, Entry] = {}
-        self._waiting: deque[Entry] = _EMPTY
+        self.waiting: deque[Entry] = _EMPTY
+        """What was not written, or has to be written again; from outside only to be asked whether there is anything."""
         self._again: dict[str, Entry] = {}  # of those that wait: written on an earlier connection
         self._count = 0  # of those that wait and are not gone
         self._written = 0  # messages, while there was no ack at all
@@ -102,12 +105,7 @@ class Outbox:
     def __iter__(self) -> Iterator[Entry]:
         """All entries, oldest first."""
         yield from list(self._wire.values())
-        yield from [entry for entry in self._waiting if not entry.gone]
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is anything that was not written, or has to be written again."""
-        return bool(self._waiting)
+        yield from [entry for entry in self.waiting if not entry.gone]
 
     @property
     def on_wire(self) -> int:
@@ -121,39 +119,39 @@ class Outbox:
 
     def add(self, entry: Entry) -> None:
         """Takes a message, behind all others. Whether there is room was asked before."""
-        if self._waiting is _EMPTY:
-            self._waiting = deque()
-        self._waiting.append(entry)
+        if self.waiting is _EMPTY:
+            self.waiting = deque()
+        self.waiting.append(entry)
         self._count += 1
         self.bytes += len(entry.payload)
 
-    @property
-    def goes_at_once(self) -> bool:
-        """Whether a new message would be the next one to send."""
-        return not self._waiting and len(self._wire) < self._window
+    def takes_at_once(self, size: int) -> bool:
+        """The usual case: a new message of `size` bytes would be the next one to send, and its ack will come. There may
+        be room without that."""
+        written = len(self._wire)
+        return (
+            not self.waiting
+            and self.acks > 0
+            and written < self._most_on_wire
+            and (self.bytes + size <= self._max_bytes or not written)
+        )
 
-    def add_sent(self, entry: Entry, now: float) -> bool:
-        """Takes a message that has been written already, because it `goes_at_once`. False like `sent`."""
-        entry.sends = 1
-        entry.written_at = now
-        self._written += 1
-        if self.non_acking:
-            return False
+    def add_sent(self, entry: Entry) -> None:
+        """Takes a message that has been written already, because the outbox `takes_at_once`."""
         self.bytes += len(entry.payload)
         self._wire[entry.msg_id] = entry
-        return True
 
     def next_to_send(self) -> Entry | None:
         """The message whose turn it is, None when there is none or the window is full. It stays until `sent`."""
         if len(self._wire) >= self._window:
             return None
-        while self._waiting and self._waiting[0].gone:
-            self._waiting.popleft()
-        return self._waiting[0] if self._waiting and not self._waiting[0].held else None
+        while self.waiting and self.waiting[0].gone:
+            self.waiting.popleft()
+        return self.waiting[0] if self.waiting and not self.waiting[0].held else None
 
     def sent(self, entry: Entry, now: float) -> bool:
         """`entry`, which was next, has been written. False when that is the last that will be heard of it."""
-        self._waiting.popleft()
+        self.waiting.popleft()
         self._again.pop(entry.msg_id, None)
         self._count -= 1
         entry.frame = None
@@ -189,7 +187,7 @@ class Outbox:
         hopeless = [entry for entry in self._wire.values() if entry.sends >= MAX_SENDS]
         for entry in hopeless:
             self._remove_written(entry.msg_id)
-        self._waiting = deque([*self._wire.values(), *self._waiting])
+        self.waiting = deque([*self._wire.values(), *self.waiting])
         self._count += len(self._wire)
         self._again.update(self._wire)
         self._wire = {}
@@ -219,7 +217,7 @@ class Outbox:
     def clear(self) -> list[Entry]:
         """Removes and returns everything."""
         left = list(self)
-        self._wire, self._waiting, self._again = {}, _EMPTY, {}
+        self._wire, self.waiting, self._again = {}, _EMPTY, {}
         for entry in left:
             entry.gone = True
         self._count = self.bytes = 0
@@ -258,5 +256,5 @@ class Outbox:
         self._again.pop(entry.msg_id, None)
         self._count -= 1
         self.bytes -= entry.size
-        if len(self._waiting) > 2 * self._count + _SPARE:  # what is gone must not pile up while nobody is connected
-            self._waiting = deque(waiting for waiting in self._waiting if not waiting.gone)
+        if len(self.waiting) > 2 * self._count + _SPARE:  # what is gone must not pile up while nobody is connected
+            self.waiting = deque(waiting for waiting in self.waiting if not waiting.gone)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from maim_trio._delivery.outbox import Entry, Settled
     from maim_trio._legacy.connection import LegacyConnection, Received
-    from maim_trio._runtime.courier import Letter
     from maim_trio._runtime.hooks import Handler
+    from maim_trio._runtime.letters import Letter
     from maim_trio._wire.codec import Standard
     from maim_trio.client import ClientConfig
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from maim_trio._delivery.outbox import Entry
 from maim_trio._runtime.undelivered import Undelivered
-from maim_trio._transport.limits import LinkClosed
+from maim_trio._transport.frames import text_frame
 from maim_trio._wire import close
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from maim_trio._delivery.outbox import Outbox, Settled
+    from maim_trio._delivery.outbox import Settled
     from maim_trio._runtime.durable import DurableOutbox
     from maim_trio._runtime.endpoint import Endpoint
     from maim_trio._runtime.session import Session
     from maim_trio._transport.link import Link
     from maim_trio._wire.codec import PeerError
+
+Frame: TypeAlias = tuple[bytes, ...]
+"""A frame in its parts, ready for the wire."""
 
 TOTAL_FACTOR = 8
 """All outboxes of a server together hold at most so many times `message_cache_max_bytes`: connection ids cost nothing,
@@ -32,41 +35,6 @@ UNPROVEN_GRACE = 2.0
 """Seconds that a stop waits for the acks of a peer that has not shown yet that it sends any."""
 
 
-class Letter(NamedTuple):
-    """An encoded message and its id."""
-
-    msg_id: str
-    payload: bytes
-
-
-class Confirmation:
-    """Waits for the acknowledgement of one message by one peer."""
-
-    def __init__(self, courier: Courier, session: Session) -> None:
-        self.acknowledged = False
-        self._courier = courier
-        self._session = session
-        self._entry: Entry | None = None
-        self._settled = trio.Event()
-
-    def posted(self, entry: Entry | None) -> None:
-        self._entry = entry
-
-    def settle(self, acknowledged: bool) -> None:
-        self.acknowledged = acknowledged
-        self._settled.set()
-
-    async def wait(self) -> None:
-        """Until the outcome is known; at once for a message that was refused."""
-        if self._entry is not None:
-            await self._settled.wait()
-
-    def withdraw(self) -> None:
-        """Nobody waits any more: what was not written is taken back, what was may still arrive."""
-        if self._entry is not None and not self._settled.is_set():
-            self._courier.withdraw(self._session, self._entry)
-
-
 class Courier:
     """Sends for one server or client. Every method but those that wait is one synchronous step."""
 
@@ -76,6 +44,7 @@ class Courier:
         self.held_bytes = 0
         self.undelivered = Undelivered(endpoint, self._reported)
         self._endpoint = endpoint
+        self._stats = endpoint.stats
         self._flushed: trio.Event | None = None
         self._total_room: trio.Event | None = None
         self._stored_some = trio.Event()
@@ -88,42 +57,75 @@ class Courier:
         msg_id: str,
         payload: bytes,
         *,
-        frame: tuple[bytes, ...] | None = None,
+        frame: Frame | None = None,
         settled: Settled | None = None,
     ) -> Entry | None:
         """Takes responsibility for a message; None when it was refused. It leaves at once if it can."""
-        outbox = session.outbox
-        if outbox is None:
+        return self.post_to_all((session,), msg_id, payload, frame=frame, settled=settled)[session.uuid]
+
+    def post_to_all(
+        self,
+        sessions: Iterable[Session],
+        msg_id: str,
+        payload: bytes,
+        *,
+        frame: Frame | None = None,
+        settled: Settled | None = None,
+    ) -> dict[str, Entry | None]:
+        """Posts one message to every session; what `post` returns, by uuid.
+
+        The loop has the usual case in few calls, as it is what a delivery costs: connected, nothing before it, room
+        everywhere. What is anything else has not been touched when it comes to `_accept`.
+        """
+        config, now, size = self._endpoint.config, self._endpoint.now(), len(payload)
+        expires, cost = now + config.message_cache_ttl, size + OVERHEAD
+        direct = self.store is None and not self.closed
+        most_held = TOTAL_FACTOR * config.message_cache_max_bytes - cost if direct else -1
+        entries: dict[str, Entry | None] = {}
+        for session in sessions:
+            outbox, connection = session.outbox, session.connection
+            if (
+                outbox is not None
+                and connection is not None
+                and connection.ready
+                and not session.ended
+                and self.held_bytes <= most_held
+                and outbox.takes_at_once(size)
+                and connection.link.offer(frame or text_frame(payload, mask=connection.link.client))
+            ):
+                self.held_bytes += cost
+                self._stats.messages_sent += 1
+                entry = Entry(msg_id, payload, expires, settled=settled, sends=1, written_at=now)
+                outbox.add_sent(entry)
+                entries[session.uuid] = entry
+            else:
+                entries[session.uuid] = self._accept(session, msg_id, payload, frame, settled, expires)
+        return entries
+
+    def _accept(
+        self,
+        session: Session,
+        msg_id: str,
+        payload: bytes,
+        frame: Frame | None,
+        settled: Settled | None,
+        expires: float,
+    ) -> Entry | None:
+        if session.outbox is None:
             return self._send_directly(session, msg_id, payload, frame, settled)
-        if not outbox.acks:
+        if not session.outbox.acks:
             self._check_acking(session)
         if not self._has_room(session, len(payload)):
             return None
-        ttl, now = self._endpoint.config.message_cache_ttl, self._endpoint.now()
-        entry = Entry(msg_id, payload, now + ttl, None, settled)
-        if self.store is None and outbox.goes_at_once and self._sent_at_once(session, outbox, entry, frame, now):
-            return entry
-        entry.frame = frame
+        entry = Entry(msg_id, payload, expires, frame, settled)
         self._add(session, entry)
         if self.store is not None:
             entry.held = True
+            ttl = self._endpoint.config.message_cache_ttl
             self.store.add(session, entry, ttl, lambda stored: self._stored(session, entry, stored))
         else:
             self.pump(session)
         return entry
-
-    def _sent_at_once(
-        self, session: Session, outbox: Outbox, entry: Entry, frame: tuple[bytes, ...] | None, now: float
-    ) -> bool:
-        """The usual case: connected, nothing before it, room on the wire. Otherwise nothing has happened."""
-        connection = session.connection
-        if connection is None or not connection.ready or not self._write(connection.link, entry.payload, frame):
-            return False
-        self._endpoint.stats.messages_sent += 1
-        self.held_bytes += len(entry.payload) + OVERHEAD
-        if not outbox.add_sent(entry, now):
-            self._done(session, entry, acknowledged=False)
-        return True
 
     def pump(self, session: Session) -> None:
         """Writes what may be written now, in order."""
@@ -137,9 +139,9 @@ class Courier:
             if not self._write(connection.link, entry.payload, entry.frame):
                 connection.starve(entry.size + FRAME_HEAD)
                 return
-            self._endpoint.stats.messages_sent += 1
+            self._stats.messages_sent += 1
             if entry.sends:
-                self._endpoint.stats.messages_resent += 1
+                self._stats.messages_resent += 1
             if not outbox.sent(entry, self._endpoint.now()):
                 self._done(session, entry, acknowledged=False)
 
@@ -159,7 +161,7 @@ class Courier:
 
     def acknowledged(self, session: Session, msg_id: str) -> None:
         """The other side has taken a message."""
-        self._endpoint.stats.messages_acked += 1
+        self._stats.messages_acked += 1
         if session.confirming and (settled := session.confirming.pop(msg_id, None)) is not None:
             settled(True)
         outbox = session.outbox
@@ -167,7 +169,9 @@ class Courier:
             return
         entry = outbox.acknowledged(msg_id)
         if entry is not None:
-            self._done(session, entry, acknowledged=True)
+            if self.store is not None:
+                self.store.remove(entry)
+            self._release(session, entry, acknowledged=True)
         if outbox.waiting:
             self.pump(session)
 
@@ -218,7 +222,7 @@ class Courier:
             if outbox is None:
                 continue
             expired = outbox.expired(now)
-            self._endpoint.stats.messages_expired += len(expired)
+            self._stats.messages_expired += len(expired)
             self._give_up(session, expired, "not acknowledged within message_cache_ttl")
             self._check_acking(session)
             self.pump(session)
@@ -261,26 +265,19 @@ class Courier:
     # -- small things
 
     def _send_directly(
-        self, session: Session, msg_id: str, payload: bytes, frame: tuple[bytes, ...] | None, settled: Settled | None
+        self, session: Session, msg_id: str, payload: bytes, frame: Frame | None, settled: Settled | None
     ) -> Entry | None:
         """Without an outbox, written means done."""
         connection = session.connection
         if connection is None or not connection.ready or not self._write(connection.link, payload, frame):
             return None
-        self._endpoint.stats.messages_sent += 1
+        self._stats.messages_sent += 1
         if settled is not None:
             session.confirming[msg_id] = settled
         return Entry(msg_id, payload, expires=0.0)
 
-    def _write(self, link: Link, payload: bytes, frame: tuple[bytes, ...] | None) -> bool:
-        try:
-            if frame is not None:
-                link.send_nowait(*frame)
-            else:
-                link.send_text_nowait(payload)
-        except (LinkClosed, trio.WouldBlock):
-            return False
-        return True
+    def _write(self, link: Link, payload: bytes, frame: Frame | None) -> bool:
+        return link.offer(frame or text_frame(payload, mask=link.client))
 
     def _has_room(self, session: Session, size: int) -> bool:
         if session.ended or self.closed:
@@ -334,12 +331,14 @@ class Courier:
         self._release(session, entry, acknowledged=acknowledged)
 
     def _release(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
-        if entry.settled is None and self._flushed is None:  # nobody waits for it
-            entry.gone = True
-        else:
+        entry.gone = True
+        self.held_bytes -= len(entry.payload) + OVERHEAD
+        if entry.settled is not None or self._flushed is not None:
             self._settle(session, entry, acknowledged=acknowledged)
-        self._reported(entry)
-        session.room_made()
+        if self._total_room is not None:
+            self._total_room_made()
+        if session.room is not None:
+            session.room_made()
 
     def _settle(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
         entry.gone = True
@@ -351,6 +350,9 @@ class Courier:
     def _reported(self, entry: Entry) -> None:
         """Nothing holds this message any more."""
         self.held_bytes -= len(entry.payload) + OVERHEAD
+        self._total_room_made()
+
+    def _total_room_made(self) -> None:
         if self._total_room is not None:
             self._total_room.set()
             self._total_room = None

@@ -30,7 +30,6 @@ class Session:
     """
 
     __slots__ = (
-        "_room",
         "claims",
         "confirming",
         "connection",
@@ -44,6 +43,7 @@ class Session:
         "platform",
         "replaced_at",
         "resumable",
+        "room",
         "user_id",
         "uuid",
         "waiting_keys",
@@ -70,7 +70,8 @@ class Session:
         self.introduced: dict[str, Any] | None = None  # the metadata of that
         self.claims = 0  # handshakes that were promised this session and are not through yet
         self.replaced_at: list[float] = []
-        self._room: trio.Event | None = None
+        self.room: trio.Event | None = None
+        """Somebody is in `wait_room`."""
 
     def waits(self, key: int) -> None:
         """A message is in the waiting room."""
@@ -98,11 +99,11 @@ class Session:
 
     async def wait_room(self) -> None:
         """Until something has left the outbox, or there is another connection or none any more."""
-        if self._room is None:
-            self._room = trio.Event()
-        await self._room.wait()
+        if self.room is None:
+            self.room = trio.Event()
+        await self.room.wait()
 
     def room_made(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+        if self.room is not None:
+            self.room.set()
+            self.room = None

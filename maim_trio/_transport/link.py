@@ -57,6 +57,7 @@ class Link:
         "_writer",
         "client",
         "closed",
+        "offer",
         "pings",
         "received_all",
         "remote",
@@ -84,6 +85,9 @@ class Link:
         self._close_timeout = limits.close_timeout
         self._parser = parser or frames.FrameParser(masked=not client, max_message=limits.max_message)
         self._writer = Writer(pipe, limits, flusher)
+        self.offer = self._writer.offer
+        """`send_nowait` without exceptions: queues the parts of one frame, or returns False. The writer's own method,
+        because that is a call less per message."""
         self._glued = glued  # came in one segment with the handshake
         self._to_answer: tuple[int, str] | None = None
         self.received_all = False  # the peer's close frame, a violation or the end has been seen
@@ -244,15 +248,13 @@ class Link:
         Raises LinkClosed, and `trio.WouldBlock` when `max_queued` would be exceeded; one larger frame may stand alone
         in an empty queue. `wait_space` helps then.
         """
-        if self._writer.sealed:
-            raise self._ended()
-        self._writer.put(parts)
+        if not self.offer(parts):
+            raise self._ended() if self._writer.sealed else trio.WouldBlock
 
     def send_text_nowait(self, payload: bytes) -> None:
         """Queues one text message; `payload` is UTF-8. Raises like `send_nowait`."""
-        if self._writer.sealed:
-            raise self._ended()
-        self._writer.put(frames.text_frame(payload, mask=self.client))
+        if not self.offer(frames.text_frame(payload, mask=self.client)):
+            raise self._ended() if self._writer.sealed else trio.WouldBlock
 
     def expect_replies(self, replies: Replies) -> None:
         """Lets what is queued wait a moment for replies that are about to be made, so that they leave together."""

@@ -15,7 +15,7 @@ import trio
 from .tls import take_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .engine import TlsEngine
 
@@ -55,6 +55,7 @@ class Pipe:
 
     __slots__ = (
         "_engine",
+        "_fileno",
         "_read_scope",
         "_roomy",
         "_socket",
@@ -72,6 +73,7 @@ class Pipe:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self._socket = _socket_of(stream)
+        self._fileno: Callable[[], int] = _no_number if self._socket is None else self._socket.fileno
         self.direct = os.name == "posix" and isinstance(stream, trio.SocketStream)
         """Whether writing can be tried without waiting."""
         self.bytes_in = 0
@@ -96,7 +98,7 @@ class Pipe:
 
     def descriptor(self) -> int:
         """The socket's number. Asked anew for each call: a remembered number could by now be another connection's."""
-        number = -1 if self._socket is None else self._socket.fileno()
+        number = self._fileno()
         if number < 0:
             raise trio.ClosedResourceError
         return number
@@ -164,28 +166,31 @@ class Pipe:
             return parts
         try:
             if self._engine is not None:
-                written = self._engine.write(self.descriptor(), parts)
-            elif len(parts) == 1:
-                written = os.write(self.descriptor(), parts[0])
-            else:
-                written = os.writev(self.descriptor(), parts[:MAX_PARTS])
+                return self._write_tls(self._engine, parts)
+            written = (
+                os.write(self._fileno(), parts[0]) if len(parts) == 1 else os.writev(self._fileno(), parts[:MAX_PARTS])
+            )
         except BlockingIOError:
             return parts
         except OSError as error:
+            self.descriptor()  # raises when the socket is closed
             raise trio.BrokenResourceError from error
         self.bytes_out += written
-        rest = _after(parts, written)
-        if not rest and self._engine is not None and self._engine.unsent:
-            rest = (b"",)
-        if rest and not self._roomy:
-            self._make_room()
-        return rest
+        return () if written == len(parts[0]) and len(parts) == 1 else self._with_room(_after(parts, written))
 
-    def _make_room(self) -> None:
-        self._roomy = True
-        if self._socket is not None and hasattr(trio.socket, "TCP_NOTSENT_LOWAT"):
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, UNSENT)
+    def _write_tls(self, engine: TlsEngine, parts: Sequence[Part]) -> Sequence[Part]:
+        written = engine.write(self.descriptor(), parts)
+        self.bytes_out += written
+        return self._with_room(_after(parts, written) or ((b"",) if engine.unsent else ()))
+
+    def _with_room(self, rest: Sequence[Part]) -> Sequence[Part]:
+        """A socket that has not taken all of a write may hold more from then on."""
+        if rest and not self._roomy:
+            self._roomy = True
+            if self._socket is not None and hasattr(trio.socket, "TCP_NOTSENT_LOWAT"):
+                with contextlib.suppress(OSError):
+                    self._socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, UNSENT)
+        return rest
 
     async def write_some(self, parts: Sequence[Part], timeout: float) -> Sequence[Part]:
         """Waits until something could be written, returns the rest. `trio.TooSlowError` after `timeout` seconds.
@@ -279,6 +284,10 @@ class Pipe:
         for scope in (self._read_scope, self._write_scope):
             if scope is not None:
                 scope.cancel()
+
+
+def _no_number() -> int:
+    return -1
 
 
 def _after(parts: Sequence[Part], written: int) -> Sequence[Part]:

@@ -7,6 +7,7 @@ while there is something of that.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import trio
@@ -94,14 +95,20 @@ class Writer:
     # -- filling
 
     def put(self, parts: tuple[bytes, ...]) -> None:
-        """Queues one frame; its parts stay together. `trio.WouldBlock` when the queue has no room for it."""
-        enqueued = self._enqueued + (len(parts[0]) if len(parts) == 1 else sum(map(len, parts)))
-        if enqueued - self._pipe.bytes_out > self._max_queued and self.queued_bytes:
+        """Like `offer`, but raises: `trio.WouldBlock` when the queue has no room for it."""
+        if not self.offer(parts):
             raise trio.WouldBlock
+
+    def offer(self, parts: tuple[bytes, ...]) -> bool:
+        """Queues one frame; its parts stay together. False when there is no room for it or nothing may follow."""
+        enqueued = self._enqueued + (len(parts[0]) if len(parts) == 1 else sum(map(len, parts)))
+        if self.sealed or (enqueued - self._pipe.bytes_out > self._max_queued and self.queued_bytes):
+            return False
         self._enqueued = enqueued
         self._out.append(parts)
         if not self._marked:
             self._poke()
+        return True
 
     def put_ping(self, ping: bytes) -> None:
         """Queues a ping ahead of the data."""
@@ -205,7 +212,7 @@ class Writer:
     def flush(self) -> None:
         """For the flusher: writes what the socket takes at once. The rest, and every end, is left to `run`."""
         self._marked, self.patience = False, PATIENCE
-        if not self._idle or not self._waiting:
+        if not self._idle or not (self._out or self._pongs or self._pings):
             return
         try:
             self._rest = self._pipe.write_nowait(self._take())
@@ -213,7 +220,8 @@ class Writer:
             self._broken = True
         if self._rest or self._out or self._broken:
             self._resume()
-        self._note_space()
+        if self._space is not None:
+            self._note_space()
 
     def wake(self) -> None:
         """The flusher has gone: what it was to write is `run`'s now."""
@@ -232,6 +240,8 @@ class Writer:
         parts: list[Part] = [*self._pings, *self._pongs]
         self._pings.clear()
         self._pongs.clear()
+        if self.queued_bytes < CHUNK:
+            return (b"".join(chain(parts, chain.from_iterable(out))),)
         size = 0
         for index, frame in enumerate(out):
             if size >= WRITE_MAX:

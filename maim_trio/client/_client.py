@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from maim_trio._runtime.courier import Confirmation, Letter
+from maim_trio._runtime.letters import Confirmation, Letter
 from maim_trio._wire import close
 from maim_trio._wire.codec import custom_type, encode_custom
 from maim_trio._wire.credentials import mask

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from maim_trio._runtime.connection import Connection, Delivery
-from maim_trio._runtime.courier import Letter
 from maim_trio._runtime.durable_inbox import HeldLane, place
 from maim_trio._runtime.endpoint import Endpoint
+from maim_trio._runtime.letters import Letter
 from maim_trio._runtime.session import INBOX_BYTES, Session
 from maim_trio._transport.limits import Limits
 from maim_trio._wire import close
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maim_trio._delivery.outbox import Entry, Settled
-    from maim_trio._runtime.courier import Confirmation
     from maim_trio._runtime.dispatch import Lane
     from maim_trio._runtime.durable_inbox import DurableDelivery
     from maim_trio._runtime.hooks import Handler
+    from maim_trio._runtime.letters import Confirmation
     from maim_trio._runtime.outbox_file import OutboxFile
     from maim_trio._transport.link import Link
 

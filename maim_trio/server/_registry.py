@@ -61,7 +61,8 @@ class Registry(Generic[M]):
         if platforms is None:
             return []
         if platform is not None:
-            return list(platforms.get(platform, {}).values())
+            members = platforms.get(platform)
+            return list(members.values()) if members is not None else []
         return [member for members in platforms.values() for member in members.values()]
 
     def on_platform(self, platform: str) -> list[M]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from maim_trio._runtime.courier import Confirmation, Letter
 from maim_trio._runtime.hooks import result_of
+from maim_trio._runtime.letters import Confirmation, Letter
 from maim_trio._transport.frames import text_frame
 from maim_trio._transport.tls import TlsListener
 from maim_trio._wire import close
@@ -20,7 +20,7 @@ from maim_trio.server._auth import default_user
 from maim_trio.server._host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from maim_trio._delivery.outbox import Entry
     from maim_trio._runtime.session import Session
@@ -65,16 +65,16 @@ class WebSocketServer(Host):
         """
         await self._send_checkpoint()
         letter, sessions = await self._addressed(message, None)
-        confirmations = {session.uuid: Confirmation(self.courier, session) for session in sessions}
+        confirmations = {session: Confirmation(self.courier, session) for session in sessions}
         try:
             with trio.move_on_after(timeout):
-                await self._send_to(sessions, letter, confirmations)
+                await self._send_confirmed(letter, confirmations)
                 for confirmation in confirmations.values():
                     await confirmation.wait()
         finally:
             for confirmation in confirmations.values():
                 confirmation.withdraw()
-        return {uuid: confirmation.acknowledged for uuid, confirmation in confirmations.items()}
+        return {session.uuid: confirmation.acknowledged for session, confirmation in confirmations.items()}
 
     async def send_custom_message(
         self,
@@ -264,16 +264,12 @@ class WebSocketServer(Host):
             raise TypeError(f"on_auth_extract_user must return a string, not {type(answer).__name__}")
         return str.__str__(answer)
 
-    async def _outgoing_user(self, api_key: str, platform: str) -> str | None:
-        try:
-            answer = self._ask_user(api_key, platform)
-            return answer if type(answer) is str else await self._told_user(answer)
-        except Exception as error:  # the fence: one hook
-            self.stats.handler_errors += 1
-            self.stats.failed(f"on_auth_extract_user raised {type(error).__name__}")
-            what = "on_auth_extract_user raised %s, so a message goes nowhere"
-            self.log.exception(what, type(error).__name__, error=error, secrets=(api_key,))
-            return None
+    def _no_user(self, error: Exception, api_key: str) -> None:
+        """The hook that says whom a message goes to has raised."""
+        self.stats.handler_errors += 1
+        self.stats.failed(f"on_auth_extract_user raised {type(error).__name__}")
+        what = "on_auth_extract_user raised %s, so a message goes nowhere"
+        self.log.exception(what, type(error).__name__, error=error, secrets=(api_key,))
 
     def _session(self, connection_uuid: str) -> Session | None:
         member = self._registry.get(connection_uuid)
@@ -282,15 +278,20 @@ class WebSocketServer(Host):
     def _sessions_of(self, user_id: str, platform: str | None) -> list[Session]:
         """Of a user: those that are connected, and those that may come back."""
         live = [member.session for member in self._registry.of_user(user_id, platform)]
-        return [*live, *self._sessions.detached_of(user_id, platform)] if self._sessions.any_detached else live
+        return live + self._sessions.detached_of(user_id, platform) if self._sessions.any_detached else live
 
     def _everyone(self, platform: str | None) -> list[Session]:
         members = self._registry.all() if platform is None else self._registry.on_platform(platform)
-        return [*(member.session for member in members), *self._sessions.all_detached(platform)]
+        return [member.session for member in members] + self._sessions.all_detached(platform)
 
     async def _addressed(self, message: APIMessageBase, target_platform: str | None) -> tuple[Letter, list[Session]]:
         api_key, platform = _receiver(message, target_platform)
-        user_id = await self._outgoing_user(api_key, platform)
+        try:
+            answer = self._ask_user(api_key, platform)
+            user_id: str | None = answer if type(answer) is str else await self._told_user(answer)
+        except Exception as error:  # the fence: one hook
+            user_id = None
+            self._no_user(error, api_key)
         letter = self._encode_standard(message, platform, user_id or "")
         return letter, self._sessions_of(user_id, platform) if user_id is not None else []
 
@@ -303,35 +304,47 @@ class WebSocketServer(Host):
         msg_id, meta = self._new_msg_id("custom"), {"sender_user": "server", **meta, "timestamp": time.time()}
         return Letter(msg_id, encode_custom(message_type, payload, msg_id=msg_id, meta=meta))
 
-    async def _send_to(
-        self, sessions: list[Session], letter: Letter, confirmations: Mapping[str, Confirmation] | None = None
-    ) -> dict[str, bool]:
+    async def _send_to(self, sessions: list[Session], letter: Letter) -> dict[str, bool]:
         """Hands an encoded message to every session's outbox: framed once, whatever their number."""
         if not self.is_running():
             return {}
-        courier, frame = self.courier, text_frame(letter.payload, mask=False)
-        if confirmations is None:
-            post = partial(courier.post, msg_id=letter.msg_id, payload=letter.payload, frame=frame)
-        else:
-            post = partial(self._post_confirmed, letter, frame, confirmations)
-        entries = {session.uuid: post(session) for session in sessions}
-        if None in entries.values():
-            full = [session for session in sessions if entries[session.uuid] is None]
-            await self._when_full(full, len(letter.payload), post, entries)
-        elif courier.store is None:
+        frame = text_frame(letter.payload, mask=False)
+        entries = self.courier.post_to_all(sessions, letter.msg_id, letter.payload, frame=frame)
+        if self.courier.store is None and all(entries.values()):
             return dict.fromkeys(entries, True)
-        if courier.store is not None:
-            await courier.wait_stored(entries.values())
-        return {uuid: entry is not None and not entry.refused for uuid, entry in entries.items()}
+        post = partial(self.courier.post, msg_id=letter.msg_id, payload=letter.payload, frame=frame)
+        return await self._settled(sessions, entries, len(letter.payload), post)
+
+    async def _send_confirmed(self, letter: Letter, confirmations: Mapping[Session, Confirmation]) -> None:
+        """The same with somebody who waits for each acknowledgement."""
+        if self.is_running():
+            post = partial(self._post_confirmed, letter, text_frame(letter.payload, mask=False), confirmations)
+            entries = {session.uuid: post(session) for session in confirmations}
+            await self._settled(confirmations, entries, len(letter.payload), post)
 
     def _post_confirmed(
-        self, letter: Letter, frame: tuple[bytes, ...], confirmations: Mapping[str, Confirmation], session: Session
+        self, letter: Letter, frame: tuple[bytes, ...], confirmations: Mapping[Session, Confirmation], session: Session
     ) -> Entry | None:
-        confirmation = confirmations[session.uuid]
+        confirmation = confirmations[session]
         settled = confirmation.settle
         entry = self.courier.post(session, letter.msg_id, letter.payload, frame=frame, settled=settled)
         confirmation.posted(entry)
         return entry
+
+    async def _settled(
+        self,
+        sessions: Iterable[Session],
+        entries: dict[str, Entry | None],
+        size: int,
+        post: Callable[[Session], Entry | None],
+    ) -> dict[str, bool]:
+        """What has become of a message, once those that had no room for it and the disk are seen to."""
+        full = [session for session in sessions if entries[session.uuid] is None]
+        if full:
+            await self._when_full(full, size, post, entries)
+        if self.courier.store is not None:
+            await self.courier.wait_stored(entries.values())
+        return {uuid: entry is not None and not entry.refused for uuid, entry in entries.items()}
 
     async def _when_full(
         self,

@@ -82,8 +82,51 @@ class TestBounds:
             box.add(one)
             box.withdraw(one)
         assert len(box) == 1
-        assert len(box._waiting) < 50
+        assert len(box.waiting) < 50
         assert send_all(box) == [kept]
+
+
+class TestAtOnce:
+    @staticmethod
+    def proven(**bounds: int) -> Outbox:
+        """An outbox whose other side has acknowledged something."""
+        box = outbox(**bounds)
+        box.acknowledged("something")
+        return box
+
+    def test_a_message_that_is_written_already_needs_only_its_ack(self) -> None:
+        box = self.proven()
+        assert box.takes_at_once(10)
+        box.add_sent(one := entry(0, sends=1))
+        assert (len(box), box.on_wire, box.bytes, [*box]) == (1, 1, 10, [one])
+        assert box.acknowledged("m0") is one
+        assert (len(box), box.on_wire, box.bytes) == (0, 0, 0)
+
+    def test_not_before_the_first_ack(self) -> None:
+        assert not outbox().takes_at_once(10)
+
+    def test_not_past_what_waits(self) -> None:
+        box = self.proven()
+        fill(box, 1)
+        assert not box.takes_at_once(10)
+
+    @pytest.mark.parametrize("bounds", [{"max_messages": 2}, {"window": 2}, {"max_bytes": 25}])
+    def test_within_every_bound(self, bounds: dict[str, int]) -> None:
+        box = self.proven(**bounds)
+        for number in range(2):
+            assert box.takes_at_once(10)
+            box.add_sent(entry(number, sends=1))
+        assert not box.takes_at_once(10)
+
+    def test_one_larger_message_may_stand_alone(self) -> None:
+        assert self.proven(max_bytes=25).takes_at_once(1000)
+
+    def test_when_the_connection_is_lost_it_waits_like_any_other(self) -> None:
+        box = self.proven()
+        box.add_sent(one := entry(0, sends=1))
+        assert box.lost() == []
+        assert not box.takes_at_once(10)
+        assert send_all(box) == [one]
 
 
 class TestOrder:
@@ -318,6 +361,17 @@ class Conversation(RuleBasedStateMachine):
         one = entry(self.count, size, expires=self.now + lifetime)
         self.box.add(one)
         self.accepted.append(one.msg_id)
+
+    @rule(size=st.integers(1, 200))
+    def send_at_once(self, size: int) -> None:
+        if self.box.takes_at_once(size):
+            assert self.box.has_room(size)
+            assert not self.box.waiting
+            self.count += 1
+            one = entry(self.count, size, sends=1, written_at=self.now)
+            self.box.add_sent(one)
+            self.accepted.append(one.msg_id)
+            self.wire.append(one)
 
     @rule()
     def write(self) -> None:

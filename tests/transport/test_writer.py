@@ -44,6 +44,17 @@ def test_one_larger_frame_may_wait_alone():
         writer.put((b"y",))
 
 
+def test_offering_says_whether_it_was_taken():
+    writer, _, _ = memory_writer()
+    assert writer.offer((b"x" * 600,))
+    assert not writer.offer((b"x" * 300, b"x" * 101))
+    assert writer.offer((b"x" * 300, b"x" * 100))
+    assert writer.queued_bytes == 1000
+    writer.put_last(b"(close)")
+    assert not writer.offer((b"",))
+    assert writer.queued_bytes == 1007
+
+
 async def test_control_frames_overtake_the_queue_but_no_frame_is_torn(tcp_network, autojump_clock, nursery):
     writer, ours, _ = memory_writer()
     writer.put((b"[head", b"body]"))

@@ -58,6 +58,7 @@ class TcpLink(Link):
         super().__init__(
             pipe, client=client, limits=limits, glued=glued, flusher=flusher, remote=remote, parser=self._tcp_parser
         )
+        self.offer = _not_offered
         self._cipher = cipher
         self._idle_timeout = idle_timeout
         self._heard_at = trio.current_time()
@@ -111,7 +112,7 @@ class TcpLink(Link):
 
     def send_nowait(self, *parts: bytes) -> None:
         """Not for this kind of link, whose frames are sealed for one connection: TypeError. See `send_text_nowait`."""
-        raise TypeError("a frame of the TCP mode is made for one connection: send_text_nowait makes it")
+        _not_offered(parts)
 
     def send_text_nowait(self, payload: bytes) -> None:
         """Seals and queues one message; `payload` is UTF-8.
@@ -200,3 +201,7 @@ class TcpLink(Link):
     def _end(self, code: int, reason: str, by_peer: bool) -> None:
         super()._end(code, reason, by_peer)
         self._note_heard()
+
+
+def _not_offered(parts: tuple[bytes, ...]) -> bool:
+    raise TypeError("a frame of the TCP mode is made for one connection: send_text_nowait makes it")

@@ -350,6 +350,8 @@ class TestSending:
         _, link = await client.opened()
         with pytest.raises(TypeError, match="send_text_nowait"):
             link.send_nowait(b"\x81\x01x")
+        with pytest.raises(TypeError, match="send_text_nowait"):
+            link.offer((b"\x81\x01x",))
         await link.aclose()
 
     async def test_after_the_end_nothing_is_taken(self, client: Client) -> None:
