@@ -155,7 +155,7 @@ class Link:
     def read_nowait(self) -> list[bytes]:
         """The messages that what is there completes; at the end none, and the link has ended."""
         try:
-            data = self._pipe.read_nowait(self._read_size)
+            data = self._pipe.read_nowait(self._read_size if self._parser.missing else CHUNK)
         except LOST:
             data = b""
         if data:
@@ -163,11 +163,6 @@ class Link:
         if data is not None:
             self._lose("connection lost")
         return []
-
-    @property
-    def dry(self) -> bool:
-        """Whether the last read took all there was."""
-        return self._pipe.dry
 
     @property
     def _read_size(self) -> int:
@@ -227,7 +222,7 @@ class Link:
     def use_poller(self, poller: Poller) -> None:
         """Has a server's poller read for this link, where it can. Before the first `receive`."""
         if self._pipe.direct and self.closed is None:
-            shared = SharedReader(self, poller, self._pipe.descriptor())
+            shared = SharedReader(self, self._pipe, poller)
             if shared.begin():
                 self._shared = shared
 
@@ -254,6 +249,13 @@ class Link:
         if self._writer.sealed:
             raise self._ended()
         self._writer.put(frames.text_frame(payload, mask=self.client))
+
+    def send_texts_nowait(self, payloads: list[bytes]) -> None:
+        """The same for small ones that belong together: all of them, or none. They are one entry of the queue."""
+        if self._writer.sealed:
+            raise self._ended()
+        mask = self.client
+        self._writer.put((b"".join([part for payload in payloads for part in frames.text_frame(payload, mask=mask)]),))
 
     def expect_replies(self, replies: Replies) -> None:
         """Lets what is queued wait a moment for replies that are about to be made, so that they leave together."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from maim_trio._runtime.connection import Connection, Delivery
+from maim_trio._runtime.connection import Connection
 from maim_trio._runtime.courier import Letter
 from maim_trio._runtime.durable_inbox import HeldLane, place
 from maim_trio._runtime.endpoint import Endpoint
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from maim_trio._delivery.outbox import Entry, Settled
     from maim_trio._runtime.courier import Confirmation
+    from maim_trio._runtime.delivery import Delivery
     from maim_trio._runtime.dispatch import Lane
     from maim_trio._runtime.durable_inbox import DurableDelivery
     from maim_trio._runtime.hooks import Handler
