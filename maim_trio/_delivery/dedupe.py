@@ -55,8 +55,11 @@ class DedupeWindow:
     def __len__(self) -> int:
         return len(self._current) + len(self._previous)
 
-    def __contains__(self, key: int) -> bool:
+    def seen(self, key: int) -> bool:
+        """Whether `key` is remembered."""
         return key in self._current or key in self._previous
+
+    __contains__ = seen
 
     def add(self, key: int, now: float) -> None:
         """Remembers `key`; `now` is in seconds of a clock that never goes back."""

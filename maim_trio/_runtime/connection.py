@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from maim_trio._delivery.dedupe import frame_key
+from maim_trio._runtime.delivery import Delivery
 from maim_trio._runtime.keepalive import Liveness
 from maim_trio._runtime.log import without
 from maim_trio._runtime.requests import REPLY_TO
@@ -39,49 +40,6 @@ _VIOLATIONS = frozenset({close.PROTOCOL_ERROR, close.INVALID_DATA, close.TOO_BIG
 _UNCOUNTED = frozenset({"no_handler", "rate_limited"})  # a correct peer can cause these
 
 
-class Source(Protocol):
-    """Where a received message is from: a connection, or what the durable inbox knows of one."""
-
-    metadata: dict[str, Any]
-    session: Session
-
-    @property
-    def api_key(self) -> str:
-        """The key it was authenticated with."""
-
-
-class Delivery:
-    """A received message on its way to a handler."""
-
-    __slots__ = ("connection", "envelope", "key", "size")
-
-    def __init__(self, connection: Source, envelope: Standard | Custom, size: int, key: int) -> None:
-        self.connection = connection
-        self.envelope = envelope
-        self.size = size
-        self.key = key  # tells a retransmission; 0 without msg_id
-
-    @property
-    def name(self) -> str:
-        envelope = self.envelope
-        return "on_message" if isinstance(envelope, Standard) else envelope.type
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The API keys that its handler sees, and no log line may show."""
-        envelope, key = self.envelope, self.connection.api_key
-        return (key, envelope.message.message_dim.api_key) if isinstance(envelope, Standard) else (key,)
-
-    def waits(self) -> None:
-        if self.key:
-            self.connection.session.waits(self.key)
-
-    def accepted(self) -> None:
-        msg_id = self.envelope.msg_id
-        if msg_id is not None:
-            self.connection.session.take(msg_id, self.key)
-
-
 class Connection:
     """A link in use. `metadata` is what every callback is told about it."""
 
@@ -94,6 +52,7 @@ class Connection:
         "_feeding",
         "_invalid_at",
         "_nursery",
+        "_owed",
         "_pause",
         "_unix_time",
         "_unplaced",
@@ -135,6 +94,7 @@ class Connection:
         self._nursery: trio.Nursery | None = None
         self._feeding = False  # the queue of the link had no room for a message
         self._wanted = 0  # bytes
+        self._owed: list[str] | None = None  # ids to be acknowledged, while frames are dealt with
         self._unplaced: Delivery | None = None  # it has found no room
         link.expect_replies(session.lane)
 
@@ -209,12 +169,21 @@ class Connection:
     # -- sending
 
     def acknowledge(self, msg_id: str) -> None:
-        self.answer(self._acks.write(msg_id, self._unix_time))
+        """At once; while what was read together is dealt with, behind that, for all of it together."""
+        if self._owed is not None:
+            self._owed.append(msg_id)
+        else:
+            self._answer([self._acks.write(msg_id, self._unix_time)])
 
-    def answer(self, payload: bytes) -> None:
+    def _send_owed(self) -> None:
+        owed, self._owed = self._owed, None
+        if owed:
+            self._answer(self._acks.write_all(owed, self._unix_time))
+
+    def _answer(self, payloads: list[bytes]) -> None:
         """Sends what the protocol owes the peer. One that makes us answer but does not read is cut off."""
         try:
-            self.link.send_text_nowait(payload)
+            self.link.send_texts_nowait(payloads)
         except LinkClosed:
             return
         except trio.WouldBlock:
@@ -252,68 +221,74 @@ class Connection:
         endpoint = self._endpoint
         self._unix_time = endpoint.stats.last_activity = time.time()
         self.read_at = endpoint.now()
-        for index, frame in enumerate(batch):
-            delivery = self._decode(frame)
-            if delivery is not None and not self._deliver(delivery):
-                self._unplaced = delivery
-                return batch[index + 1 :]
+        self._owed = []
+        try:
+            for index, frame in enumerate(batch):
+                if not self._take_frame(frame):
+                    return batch[index + 1 :]
+        finally:
+            if self._owed:
+                self._send_owed()
+            self._owed = None
         return None
 
-    def _decode(self, frame: bytes) -> Delivery | None:
-        """What is meant for a handler; everything else is dealt with here and now."""
+    def _take_frame(self, frame: bytes) -> bool:
+        """False: the message found no room, and is `_unplaced`. What is meant for no handler is dealt with here."""
         endpoint = self._endpoint
         try:
             envelope = decode(frame)
         except FrameError as error:
             self._invalid(error)
-            return None
+            return True
         if type(envelope) is Ack:
             endpoint.courier.acknowledged(self.session, envelope.acked_msg_id)
         elif isinstance(envelope, (Standard, Custom)):
-            key = 0 if envelope.msg_id is None else frame_key(envelope.msg_id, frame)
-            if key and self._seen(envelope, key):
-                return None
-            if isinstance(envelope, Custom) and REPLY_TO in envelope.meta:
+            delivery = self._received(envelope, frame)
+            if delivery is not None and not endpoint.deliver(delivery):
+                self._unplaced = delivery
+                return False
+        elif isinstance(envelope, PeerError):
+            self._refused(envelope)
+        return True
+
+    def _received(self, envelope: Standard | Custom, frame: bytes) -> Delivery | None:
+        """A message for a handler; None when it was here before, is an answer, or is not taken any more."""
+        endpoint, msg_id = self._endpoint, envelope.msg_id
+        key = 0 if msg_id is None else frame_key(msg_id, frame)
+        if key and self._seen(envelope, key):
+            return None
+        name = "on_message"
+        if type(envelope) is Custom:
+            if REPLY_TO in envelope.meta:
                 endpoint.answered(self, envelope, key)
                 return None
-            if endpoint.stopping:
-                return None  # neither taken nor acked: it stays the sender's
-            endpoint.stats.messages_received += 1
-            if type(envelope) is Bare:
-                self._say_bare()
-            if endpoint.log.messages_wanted():
-                self._log_received(envelope, len(frame))
-            if endpoint.durable_inbox is not None:
-                return endpoint.durable_inbox.delivery(self, envelope, frame, key)
-            return Delivery(self, envelope, len(frame), key)
-        elif isinstance(envelope, PeerError):
-            endpoint.stats.peer_errors += 1
-            what = "the peer of %s could not take message %s: %s (%s)"
-            self._complain(what, self.uuid, envelope.failed_msg_id, envelope.message, envelope.code)
-            endpoint.courier.refused(self.session, envelope)
-        return None
+            name = envelope.type
+        if endpoint.stopping:
+            return None  # neither taken nor acked: it stays the sender's
+        endpoint.stats.messages_received += 1
+        if msg_id is None and type(envelope) is Bare:
+            self._say_bare()
+        if endpoint.log.messages_wanted():
+            self._log_received(envelope, len(frame))
+        if endpoint.durable_inbox is not None:
+            return endpoint.durable_inbox.delivery(self, envelope, frame, key)
+        return Delivery(self, envelope, len(frame), key, name)
+
+    def _refused(self, error: PeerError) -> None:
+        self._endpoint.stats.peer_errors += 1
+        what = "the peer of %s could not take message %s: %s (%s)"
+        self._complain(what, self.uuid, error.failed_msg_id, error.message, error.code)
+        self._endpoint.courier.refused(self.session, error)
 
     def _seen(self, envelope: Standard | Custom, key: int) -> bool:
         """Whether this is a retransmission. What was taken is acked again; what still waits will be."""
         session = self.session
-        if session.waiting_keys and key in session.waiting_keys:
-            self._endpoint.stats.duplicate_messages_ignored += 1
-            return True
-        if key not in session.dedupe:
+        waits = session.waiting_keys and key in session.waiting_keys
+        if not waits and not session.dedupe.seen(key):
             return False
         self._endpoint.stats.duplicate_messages_ignored += 1
-        if envelope.msg_id is not None:
+        if not waits and envelope.msg_id is not None:
             self.acknowledge(envelope.msg_id)
-        return True
-
-    def _deliver(self, delivery: Delivery) -> bool:
-        endpoint = self._endpoint
-        lane = endpoint.lane_for(delivery)
-        if endpoint.begin(lane, delivery):
-            return True
-        if not lane.put(delivery):
-            return False
-        endpoint.offer(lane)
         return True
 
     async def _wait_for_room(self, delivery: Delivery) -> None:
@@ -321,7 +296,7 @@ class Connection:
         self._complain("the inbox of %s is full: reading stops until handlers have caught up", self.uuid)
         self.pauses += 1
         with trio.CancelScope() as self._pause:
-            while not self._endpoint.stopping and not self._deliver(delivery):
+            while not self._endpoint.stopping and not self._endpoint.deliver(delivery):
                 await self._endpoint.lane_for(delivery).wait_room()
                 if delivery.key and self._seen(delivery.envelope, delivery.key):
                     break  # it has come on another connection meanwhile
@@ -335,15 +310,15 @@ class Connection:
         endpoint.stats.invalid_frames += 1
         endpoint.stats.failed(f"invalid frame: {error.code}")
         self._complain("invalid frame from %s: %s (%s)", self.uuid, error.message, error.code)
-        self.answer(
-            encode_error(
-                code=error.code,
-                message=error.message,
-                connection_uuid=self.uuid,
-                failed_msg_id=error.msg_id,
-                now=time.time(),
-            )
+        self._send_owed()  # for what came before it
+        answer = encode_error(
+            code=error.code,
+            message=error.message,
+            connection_uuid=self.uuid,
+            failed_msg_id=error.msg_id,
+            now=time.time(),
         )
+        self._answer([answer])
         if error.code not in _UNCOUNTED and self._too_many_invalid():
             endpoint.log.warning("connection %s sent too many invalid frames and is closed (1008)", self.uuid)
             self._close_with = (close.POLICY_VIOLATION, "too many invalid frames")

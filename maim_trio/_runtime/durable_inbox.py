@@ -15,7 +15,7 @@ import trio
 
 from maim_trio._delivery.held import HeldInbox
 from maim_trio._runtime.changes import Change
-from maim_trio._runtime.connection import Delivery
+from maim_trio._runtime.delivery import Delivery, name_of
 from maim_trio._runtime.dispatch import Lane
 from maim_trio._runtime.received_file import Origin, Received
 from maim_trio._wire.codec import Custom, FrameError, Standard, decode
@@ -23,7 +23,7 @@ from maim_trio._wire.codec import Custom, FrameError, Standard, decode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from maim_trio._runtime.connection import Source
+    from maim_trio._runtime.delivery import Source
     from maim_trio._runtime.durable import DurableOutbox
     from maim_trio._runtime.log import Log
     from maim_trio._runtime.outbox_file import Batch
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_REMEMBERED: Final = 262_144
 """Handled messages, over all identities, that the file remembers at most: about 25 MB."""
+_NO_LANE_YET: Final[Any] = None
+
 STEP: Final = 4096
 """So many are forgotten at a time."""
 
@@ -86,36 +88,30 @@ class PastConnection:
 class DurableDelivery(Delivery):
     """A received message that is in the file until its handler has ended."""
 
-    __slots__ = ("_store", "frame", "lane", "row")
-
-    def __init__(
-        self, store: DurableInbox, connection: Source, envelope: Standard | Custom, frame: bytes, key: int
-    ) -> None:
-        super().__init__(connection, envelope, len(frame), key)
-        self.frame = frame
-        self.lane: HeldLane
-        self.row = 0
-        self._store = store
+    store: DurableInbox
+    frame: bytes
+    row: int = 0
+    lane: HeldLane = _NO_LANE_YET
 
     def accepted(self) -> None:
         self.waits()  # a retransmission is recognised, and acknowledged once this one is on disk
         self.lane.inbox.hold()
-        self._store.add(self)
+        self.store.add(self)
 
     def stored(self) -> None:
         """It is on disk: from here on it will be handled, so it is acknowledged."""
         self.frame = b""
         self.lane.inbox.let_go()
         super().accepted()
-        self._store.offer(self.lane)
+        self.store.offer(self.lane)
 
     async def forget(self) -> None:
         """Its handler has ended. Returns when that is on disk: until then it may be handled again."""
-        await self._store.handled(self)
+        await self.store.handled(self)
 
     def forget_soon(self) -> None:
         """The same, for those who cannot wait."""
-        self._store.handled_soon(self)
+        self.store.handled_soon(self)
 
 
 @dataclass(slots=True)
@@ -186,7 +182,7 @@ class DurableInbox:
 
     def delivery(self, connection: Source, envelope: Standard | Custom, frame: bytes, key: int) -> DurableDelivery:
         """A message that has just been received."""
-        return DurableDelivery(self, connection, envelope, frame, key)
+        return DurableDelivery(connection, envelope, len(frame), key, name_of(envelope), self, frame)
 
     def add(self, delivery: DurableDelivery) -> None:
         """Writes a message that has got its place in an inbox."""
@@ -231,9 +227,8 @@ class DurableInbox:
                 self._log.error("a message from %s in the file is damaged and is not handled", session.uuid)
                 self._store.put(_Handled(row, trio.Event()))
                 continue
-            delivery = DurableDelivery(self, PastConnection(session, metadata), envelope, frame, 0)
-            delivery.frame, delivery.row = b"", row
-            restored.append(delivery)
+            past = PastConnection(session, metadata)
+            restored.append(DurableDelivery(past, envelope, len(frame), 0, name_of(envelope), self, b"", row))
         return restored
 
     def _introduce(self, session: Session, metadata: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import random
 import secrets
 import time
 from contextlib import contextmanager
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from maim_trio._runtime.config import CommonConfig
-    from maim_trio._runtime.connection import Connection, Delivery, Source
+    from maim_trio._runtime.connection import Connection
+    from maim_trio._runtime.delivery import Delivery, Source
     from maim_trio._runtime.session import Session
     from maim_trio._transport.flusher import Flusher
     from maim_trio._transport.link import Link
@@ -109,9 +111,15 @@ class Endpoint(Keeping):
         """The inbox a message goes to."""
         return delivery.connection.session.lane
 
-    def begin(self, lane: Lane[Delivery], delivery: Delivery) -> bool:
+    def deliver(self, delivery: Delivery) -> bool:
+        """Has a message handled, now or when its turn comes. False: there is no room for it."""
         assert self._dispatcher is not None
-        return self._dispatcher.begin(lane, delivery)
+        lane = self.lane_for(delivery)
+        if not self._dispatcher.begin(lane, delivery):
+            if not lane.put(delivery):
+                return False
+            self.offer(lane)
+        return True
 
     def offer(self, lane: Lane[Delivery]) -> None:
         assert self._dispatcher is not None
@@ -124,15 +132,15 @@ class Endpoint(Keeping):
         self._sends = 0
         envelope = delivery.envelope
         handler = self._handler_of(envelope)
-        argument: Any = envelope.message if isinstance(envelope, Standard) else envelope.payload
         if handler is None:
             self._unhandled(envelope)
             self._reply(delivery, Outcome(failure="no_handler"))
             return
-        outcome = await self._guarded(delivery, handler, argument, self._metadata(delivery.connection, envelope))
         if isinstance(envelope, Standard):
+            outcome = await self._guarded(delivery, handler, envelope.message)
             self.stats.messages_processed += outcome.failure is None
         else:
+            outcome = await self._guarded(delivery, handler, envelope.payload)
             self.stats.custom_messages_processed += outcome.failure is None
             self._reply(delivery, outcome)
 
@@ -142,17 +150,17 @@ class Endpoint(Keeping):
         await self._handle(delivery)
         await forget(delivery)
 
-    async def _guarded(self, delivery: Delivery, handler: Handler, *args: Any) -> Outcome:
+    async def _guarded(self, delivery: Delivery, handler: Handler, argument: Any) -> Outcome:
         """The fence around one handler: what it raises and its timeout are logged and counted."""
-        timeout = self.config.handler_timeout
+        timeout, metadata = self.config.handler_timeout, self._metadata(delivery.connection, delivery.envelope)
         try:
             if timeout is None:
-                value = handler(*args)
-                if value is not None:
-                    value = await result_of(value)
-                return NOTHING if value is None else Outcome(value)
+                value = handler(argument, metadata)
+                if type(value) is CoroutineType:
+                    value = await value
+                return NOTHING if value is None else Outcome(await result_of(value))
             with trio.move_on_after(timeout):
-                return Outcome(await call(handler, *args))
+                return Outcome(await call(handler, argument, metadata))
         except (Exception, BaseExceptionGroup) as error:  # the fence: one handler
             self._callback_raised(delivery.name, error, delivery.secrets)
             return Outcome(failure=type(error).__name__)
@@ -274,14 +282,11 @@ class Endpoint(Keeping):
             self.log.warning("%s arrive but nothing handles them: they are acked and dropped", kind)
 
     def _metadata(self, connection: Source, envelope: Standard | Custom) -> dict[str, Any]:
-        meta = envelope.meta
-        metadata = {
-            **connection.metadata,
-            "msg_id": envelope.msg_id,
-            "message_type": "sys_std" if isinstance(envelope, Standard) else envelope.type,
-            "timestamp": meta.get("timestamp"),
-            "meta": meta,
-        }
+        meta, metadata = envelope.meta, connection.metadata.copy()
+        metadata["msg_id"] = envelope.msg_id
+        metadata["message_type"] = "sys_std" if isinstance(envelope, Standard) else envelope.type
+        metadata["timestamp"] = meta.get("timestamp")
+        metadata["meta"] = meta
         if self.lifts_sender:
             metadata["sender_user"] = meta.get("sender_user", "unknown")
             metadata["target_user"] = meta.get("target_user", "")

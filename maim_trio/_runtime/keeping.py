@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from maim_trio._runtime.config import CommonConfig
-    from maim_trio._runtime.connection import Delivery
     from maim_trio._runtime.courier import Courier
+    from maim_trio._runtime.delivery import Delivery
     from maim_trio._runtime.dispatch import Lane
     from maim_trio._runtime.durable_inbox import DurableInbox
     from maim_trio._runtime.log import Log

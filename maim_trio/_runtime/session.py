@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from maim_trio._delivery.outbox import Settled
     from maim_trio._runtime.config import CommonConfig
-    from maim_trio._runtime.connection import Connection, Delivery
+    from maim_trio._runtime.connection import Connection
+    from maim_trio._runtime.delivery import Delivery
 
 INBOX_BYTES = 64 * 1024 * 1024
 """What one identity may hold in its inbox (wire protocol, section 6, Flow)."""

@@ -64,6 +64,7 @@ _MASKED = 0x80
 _RESERVED = 0x70
 
 _HEAD_16 = struct.Struct("!BBH").pack
+_START_16 = struct.Struct("!HH").unpack_from
 _HEAD_64 = struct.Struct("!BBQ").pack
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -184,9 +185,11 @@ class FrameParser:
         "_bit",
         "_buffer",
         "_decoder",
+        "_inside",
         "_large",
         "_max",
         "_message",
+        "_usual",
         "close",
         "controls",
         "missing",
@@ -200,24 +203,54 @@ class FrameParser:
         self.missing = 0
         """Bytes that the unfinished frame still lacks; 0 when there is none, or its size is not known yet."""
         self._bit = _MASKED if masked else 0
+        self._usual = (
+            _WHOLE_TEXT << 8 | self._bit | 126,
+            8 if masked else 4,
+        )  # how frames begin, and the size of heads
         self._max = max_message
         self._buffer: bytes | bytearray = b""
         self._large: LargeFrame | None = None  # the unfinished frame, where it is one
         self._message: bytearray | None = None  # of the fragmented message that is under way
         self._decoder: codecs.IncrementalDecoder | None = None  # its text check; None: it is binary
+        self._inside = False  # something is unfinished, or all is over: what comes next does not begin a message
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that `data` completes, in order: `bytes` for text, `Binary` for binary ones. Never raises."""
         messages: list[bytes] = []
-        if self.close is not None or self.violation is not None:
+        if not self._inside:
+            end = self._take_usual(data, messages)
+            if end == len(data):
+                return messages
+            data = data[end:]
+        elif self.close is not None or self.violation is not None:
             return messages
         try:
             self._parse(data, messages)
         except Violation as violation:
             self.violation = violation
-        if self.close is not None or self.violation is not None:
+        ended = self.close is not None or self.violation is not None
+        if ended:
             self._buffer, self._large, self._message, self._decoder, self.missing = b"", None, None, None, 0
+        self._inside = ended or bool(self._buffer) or self._large is not None or self._message is not None
         return messages
+
+    def _take_usual(self, data: bytes, messages: list[bytes]) -> int:
+        """Takes what nearly all traffic is: whole text messages in one frame each, neither tiny nor large. Returns
+        where they end; with anything else the general way goes on."""
+        bit, (kind, head) = self._bit, self._usual
+        begin, total = 0, len(data)
+        while total - begin > head:
+            start, size = _START_16(data, begin)
+            body = begin + head
+            end = body + size
+            if start != kind or end > total or not 125 < size <= self._max:
+                break
+            payload = apply_mask(data[body:end], data[body - 4 : body]) if bit else data[body:end]
+            if not payload.isascii() and not _is_utf8(payload):
+                break
+            messages.append(payload)
+            begin = end
+        return begin
 
     def _parse(self, new: bytes, messages: list[bytes]) -> None:
         if self._large is not None:

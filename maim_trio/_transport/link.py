@@ -16,7 +16,7 @@ from . import frames
 from .limits import Closed, Limits, LinkClosed
 from .memory import ReadSizes
 from .pings import Pings
-from .pipe import LOST, Pipe
+from .pipe import CHUNK, LOST, Pipe
 from .running import running
 from .shared import SharedReader
 from .writer import MAX_PONGS, Writer
@@ -158,8 +158,9 @@ class Link:
     def read_nowait(self, *, again: bool = True) -> list[bytes]:
         """The messages that what is there completes; at the end none, and the link has ended. Where a large frame is
         under way and there is more, it is read once again."""
+        missing, sizes = self._parser.missing, self._sizes
         try:
-            data = self._pipe.read_nowait(self._sizes.next(self._parser.missing, self._pipe.bytes_in))
+            data = self._pipe.read_nowait(sizes.next(missing, self._pipe.bytes_in) if missing or sizes.wide else CHUNK)
         except LOST:
             data = b""
         if data:
@@ -170,11 +171,6 @@ class Link:
         if data is not None:
             self._lose("connection lost")
         return []
-
-    @property
-    def dry(self) -> bool:
-        """Whether the last read took all there was."""
-        return self._pipe.dry
 
     def _note_left(self) -> None:
         """The task that was reading has stopped."""
@@ -230,7 +226,7 @@ class Link:
     def use_poller(self, poller: Poller) -> None:
         """Has a server's poller read for this link, where it can. Before the first `receive`."""
         if self._pipe.direct and self.closed is None:
-            shared = SharedReader(self, poller, self._pipe.descriptor())
+            shared = SharedReader(self, self._pipe, poller)
             if shared.begin():
                 self._shared = shared
 
@@ -255,6 +251,13 @@ class Link:
         """Queues one text message; `payload` is UTF-8. Raises like `send_nowait`."""
         if not self.offer(frames.text_frame(payload, mask=self.client)):
             raise self._ended() if self._writer.sealed else trio.WouldBlock
+
+    def send_texts_nowait(self, payloads: list[bytes]) -> None:
+        """The same for small ones that belong together: all of them, or none. They are one entry of the queue."""
+        if self._writer.sealed:
+            raise self._ended()
+        mask = self.client
+        self._writer.put((b"".join([part for payload in payloads for part in frames.text_frame(payload, mask=mask)]),))
 
     def expect_replies(self, replies: Replies) -> None:
         """Lets what is queued wait a moment for replies that are about to be made, so that they leave together."""

@@ -19,21 +19,21 @@ BLOCK = 24 * 1024 * 1024
 class ReadSizes:
     """How much one link reads at a time."""
 
-    __slots__ = ("_before", "_wide")
+    __slots__ = ("_before", "wide")
 
     def __init__(self) -> None:
-        self._wide = 0  # reads
+        self.wide = 0  # reads
         self._before = 0  # `bytes_in` at the last wide read
 
     def next(self, missing: int, bytes_in: int) -> int:
         """For the next read, while the unfinished frame lacks `missing` bytes, and `bytes_in` have come so far."""
-        if not self._wide and missing <= CHUNK:
+        if not self.wide and missing <= CHUNK:
             return CHUNK
         if missing > CHUNK or bytes_in - self._before > CHUNK:
             _keep_freed_memory()
-            self._wide = WIDE_READS
+            self.wide = WIDE_READS
         else:
-            self._wide -= 1
+            self.wide -= 1
         self._before = bytes_in
         return READ_MAX
 

@@ -123,7 +123,8 @@ class Pipe:
         """What is there, b"" at the end, None when nothing is there yet. Only where the pipe is `direct`."""
         try:
             if self._engine is None:
-                data = os.read(self.descriptor(), size)
+                assert self._socket is not None  # it is `direct`
+                data = os.read(self._socket.fileno(), size)  # of a closed one that is -1, and refused
                 self.dry = len(data) < size
             else:
                 decrypted, self.dry = self._engine.read(self.descriptor(), size)

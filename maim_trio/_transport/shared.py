@@ -11,6 +11,7 @@ from .parking import ParkingSpot
 
 if TYPE_CHECKING:
     from .link import Link
+    from .pipe import Pipe
     from .poller import Poller
 
 __all__ = ["SharedReader", "Sink"]
@@ -22,17 +23,18 @@ Sink = Callable[[list[bytes]], list[bytes] | None]
 class SharedReader:
     """Between a poller and the task that receives on a link."""
 
-    __slots__ = ("_descriptor", "_error", "_link", "_poller", "_rest", "_sink", "_spot", "_unread")
+    __slots__ = ("_descriptor", "_error", "_link", "_pipe", "_poller", "_rest", "_sink", "_spot", "_unread")
 
-    def __init__(self, link: Link, poller: Poller, descriptor: int) -> None:
+    def __init__(self, link: Link, pipe: Pipe, poller: Poller) -> None:
         self._link = link
+        self._pipe = pipe
         self._poller = poller
-        self._descriptor = descriptor
+        self._descriptor = pipe.descriptor()
         self._sink: Sink | None = None  # of the task that waits
         self._spot = ParkingSpot()
         self._rest: list[bytes] | None = None  # what the sink has left
         self._error: Exception | None = None  # what it has raised
-        self._unread = not link.dry  # there may be something that the poller has told of and nobody has read
+        self._unread = not pipe.dry  # there may be something that the poller has told of and nobody has read
 
     def begin(self) -> bool:
         """False when the poller does not run."""
@@ -70,7 +72,7 @@ class SharedReader:
         link = self._link
         try:
             batch = link.read_nowait()
-            self._unread = not link.dry
+            self._unread = not self._pipe.dry
             if batch:
                 self._rest = sink(batch)
         except Exception as error:  # the fence: one connection. Its own task raises it

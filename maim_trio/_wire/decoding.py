@@ -83,7 +83,7 @@ def decode(frame: bytes) -> Envelope:
     if type(envelope) is not Standard:
         return Ack(envelope.meta.acked_msg_id)
     try:
-        envelope.message = finish(envelope.message, "$.payload")
+        finish(envelope.message, "$.payload")
     except InvalidMessage as error:
         raise FrameError(error.code, str(error), envelope.msg_id) from None
     return envelope

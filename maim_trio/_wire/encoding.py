@@ -93,9 +93,13 @@ class AckWriter:
 
     def write(self, acked_msg_id: str, now: float) -> bytes:
         """One frame, with an id of its own. `now` is the Unix time in seconds."""
-        time = _encode(now)
+        return self.write_all([acked_msg_id], now)[0]
+
+    def write_all(self, acked_msg_ids: list[str], now: float) -> list[bytes]:
+        """A frame for each of them."""
+        form, counter, time = self._form, self._counter, _encode(now)
         try:
-            return self._form % (next(self._counter) & COUNTER_MASK, _encode(acked_msg_id), time, time)
+            return [form % (next(counter) & COUNTER_MASK, _encode(acked), time, time) for acked in acked_msg_ids]
         except UnicodeEncodeError as error:
             raise parse_error(error, "$.meta") from None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from maim_trio._runtime.connection import Connection, Delivery
+from maim_trio._runtime.connection import Connection
 from maim_trio._runtime.durable_inbox import HeldLane, place
 from maim_trio._runtime.endpoint import Endpoint
 from maim_trio._runtime.letters import Letter
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maim_trio._delivery.outbox import Entry, Settled
+    from maim_trio._runtime.delivery import Delivery
     from maim_trio._runtime.dispatch import Lane
     from maim_trio._runtime.durable_inbox import DurableDelivery
     from maim_trio._runtime.hooks import Handler

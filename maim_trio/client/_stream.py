@@ -14,7 +14,7 @@ from maim_trio.errors import NotConnected
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from maim_trio._runtime.connection import Delivery
+    from maim_trio._runtime.delivery import Delivery
     from maim_trio.message import APIMessageBase
 
 

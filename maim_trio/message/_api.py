@@ -74,7 +74,8 @@ class APIMessageBase(Model):
         return self if info is self.message_info else msgspec.structs.replace(self, message_info=info)
 
     def _finish(self, path: str) -> None:
-        if self.message_info._missing() is not None:
-            self.message_info._finish(f"{path}.message_info")
+        info = self.message_info
+        if (info.sender_info is not None or info.receiver_info is not None) and info._missing() is not None:
+            info._finish(f"{path}.message_info")
         if self.message_segment.type == SEGLIST:
             self.message_segment._finish(f"{path}.message_segment")
