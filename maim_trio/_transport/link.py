@@ -34,7 +34,8 @@ READ_MAX = 1024 * 1024
 
 
 class Link:
-    """A connection that carries messages. Made by `accept_link` and `open_link`; needs a task in `run_writer`.
+    """A connection that carries messages. Made by `accept_link` and `open_link`; needs a task in `run_writer`, or
+    `write_by`.
 
     `closed` tells how it ended or is ending (None while it is open), `client` which end we are, `remote` and
     `remote_ip` the peer's address ("" when unknown), `response_headers` (client) the headers of the server's 101, names
