@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.memory import CountedStream
 from tests.server.peer import Peer, ack, acked, custom, joined, message_payload, standard, text_frame
 from tests.transport.raw import BINARY, PING, PONG, masked
 
@@ -423,3 +424,35 @@ class TestPeersThatDoNotRead:
             assert await good.hear_acks(1) == ["m1"]
         assert log.having("u1 does not read its answers", "WARNING")
         assert log.having("disconnected u1: 1006 peer does not read its answers", "INFO")
+
+
+class Faulty(CountedStream):
+    """Raises what no stream raises."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        raise ZeroDivisionError("no stream does that")
+
+
+class TestTheFence:
+    async def test_what_fails_beside_the_reader_ends_its_connection_and_no_other(
+        self, network: Network, log: Any
+    ) -> None:
+        gone: list[int] = []
+
+        def on_disconnect(_uuid: str, metadata: dict[str, Any]) -> None:
+            gone.append(metadata["close_code"])
+
+        async with network.server(on_disconnect=on_disconnect) as server:
+            broken = await joined(network, uuid="broken")
+            (served,) = network.served_streams
+            served.inner = Faulty(served.inner, set())
+            other = await joined(network)
+            await broken.say(standard("m1"))
+            await broken.until_end()
+            await SETTLED()
+            assert gone == [1006]
+            assert server.get_connection_count() == 1
+            await other.say(standard("m2"))
+            assert await other.hear_acks(1) == ["m2"]
+            assert server.get_stats()["last_error"] == "internal error in a connection"
+        assert len(log.having("connection broken ended by an internal error", "ERROR")) == 1
