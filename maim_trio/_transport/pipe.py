@@ -30,9 +30,6 @@ PIECE = 64 * 1024
 enough that a slow but living peer takes it within `send_timeout`."""
 MAX_PARTS = 512
 """Of one writev; every POSIX system takes 1024 or more."""
-UNSENT = 1024 * 1024
-"""Bytes that the kernel may hold of a connection before they can leave, once it has not taken all of a write. trio
-leaves it at 16 KiB, with which a large message needs a write, and a wait, for every few segments."""
 FAIR_TURNS = 8
 """Reads in a row without a checkpoint: a peer with endless data must not starve the others."""
 LINGER = 1.0
@@ -57,7 +54,6 @@ class Pipe:
         "_engine",
         "_fileno",
         "_read_scope",
-        "_roomy",
         "_socket",
         "_turns",
         "_write_scope",
@@ -81,7 +77,6 @@ class Pipe:
         self.cut = False
         """A write was given up at an unknown place: nothing may follow on this stream."""
         self._engine: TlsEngine | None = None
-        self._roomy = False
         self.aborted = False
         self.dry = True
         """The last read took all there was."""
@@ -177,21 +172,12 @@ class Pipe:
             self.descriptor()  # raises when the socket is closed
             raise trio.BrokenResourceError from error
         self.bytes_out += written
-        return () if written == len(parts[0]) and len(parts) == 1 else self._with_room(_after(parts, written))
+        return () if written == len(parts[0]) and len(parts) == 1 else _after(parts, written)
 
     def _write_tls(self, engine: TlsEngine, parts: Sequence[Part]) -> Sequence[Part]:
         written = engine.write(self.descriptor(), parts)
         self.bytes_out += written
-        return self._with_room(_after(parts, written) or ((b"",) if engine.unsent else ()))
-
-    def _with_room(self, rest: Sequence[Part]) -> Sequence[Part]:
-        """A socket that has not taken all of a write may hold more from then on."""
-        if rest and not self._roomy:
-            self._roomy = True
-            if self._socket is not None and hasattr(trio.socket, "TCP_NOTSENT_LOWAT"):
-                with contextlib.suppress(OSError):
-                    self._socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, UNSENT)
-        return rest
+        return _after(parts, written) or ((b"",) if engine.unsent else ())
 
     async def write_some(self, parts: Sequence[Part], timeout: float) -> Sequence[Part]:
         """Waits until something could be written, returns the rest. `trio.TooSlowError` after `timeout` seconds.

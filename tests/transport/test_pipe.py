@@ -73,20 +73,6 @@ async def test_a_thousand_small_parts_arrive_in_order(ends, nursery):
     assert await read_all(theirs, 5000) == b"".join(parts)
 
 
-@pytest.mark.skipif(not hasattr(trio.socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such bound")
-async def test_once_a_write_was_too_large_the_kernel_may_hold_more_that_cannot_leave_yet(tcp_network):
-    def bound():
-        return ours.socket.getsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT)
-
-    ours, _ = await tcp_network.pair()
-    pipe = Pipe(ours)
-    assert not pipe.write_nowait([b"small"])
-    assert bound() == 16 * 1024  # trio's
-    while not pipe.write_nowait([BIG]):
-        pass
-    assert bound() == pipe_module.UNSENT
-
-
 async def test_a_full_socket_takes_nothing_and_that_is_no_error(tcp_network):
     ours, _ = await tcp_network.pair()
     pipe = Pipe(ours)
