@@ -6,7 +6,6 @@ import math
 import random
 import secrets
 import time
-from contextlib import contextmanager
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,14 @@ from maim_trio._runtime.keepalive import Keepalive
 from maim_trio._runtime.keeping import Keeping
 from maim_trio._runtime.log import Log
 from maim_trio._runtime.requests import REPLY_TO, REQUEST_ID, STATUS, Question, Requests, reply, request_id
-from maim_trio._runtime.slow import SlowStepWatch
+from maim_trio._runtime.slow import watching_slow_steps
 from maim_trio._runtime.stats import Counters, network_of
 from maim_trio._wire.codec import Custom, Standard, encode_custom
 from maim_trio._wire.ids import AckIds, new_msg_id
 from maim_trio.errors import InvalidMessage, RequestTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from maim_trio._runtime.config import CommonConfig
     from maim_trio._runtime.connection import Connection
@@ -312,7 +311,7 @@ class Endpoint(Keeping):
 
     async def _main(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.now = trio.lowlevel.current_clock().current_time
-        with self._watching_slow_steps():
+        with watching_slow_steps(self.config.debug_slow_step, self._is_below, self.log):
             try:
                 await super()._main(task_status=task_status)
             finally:
@@ -341,24 +340,6 @@ class Endpoint(Keeping):
 
     def get_stats(self) -> dict[str, Any]:
         raise NotImplementedError
-
-    @contextmanager
-    def _watching_slow_steps(self) -> Iterator[None]:
-        limit = self.config.debug_slow_step
-        if limit is None:
-            yield
-            return
-        watch = SlowStepWatch(limit, self._is_below, self._slow_step)
-        trio.lowlevel.add_instrument(watch)
-        try:
-            yield
-        finally:
-            trio.lowlevel.remove_instrument(watch)
-
-    def _slow_step(self, name: str, took: float) -> None:
-        self.log.warning(
-            "%s blocked the event loop for %.3f s: use await, or trio.to_thread.run_sync for blocking calls", name, took
-        )
 
     def _begin_stop(self) -> None:
         super()._begin_stop()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from maim_trio._runtime.log import Log
 
 
 class SlowStepWatch(trio.abc.Instrument):
@@ -36,3 +39,22 @@ class SlowStepWatch(trio.abc.Instrument):
         took = time.perf_counter() - self._began
         if took > self._limit and self._watched(task):
             self._report(task.name, took)
+
+
+@contextmanager
+def watching_slow_steps(limit: float | None, watched: Callable[[trio.lowlevel.Task], bool], log: Log) -> Iterator[None]:
+    """Logs slow steps within the block. `limit` None: there is no watch."""
+    if limit is None:
+        yield
+        return
+
+    def report(name: str, took: float) -> None:
+        what = "%s blocked the event loop for %.3f s: use await, or trio.to_thread.run_sync for blocking calls"
+        log.warning(what, name, took)
+
+    watch = SlowStepWatch(limit, watched, report)
+    trio.lowlevel.add_instrument(watch)
+    try:
+        yield
+    finally:
+        trio.lowlevel.remove_instrument(watch)

@@ -203,10 +203,7 @@ class FrameParser:
         self.missing = 0
         """Bytes that the unfinished frame still lacks; 0 when there is none, or its size is not known yet."""
         self._bit = _MASKED if masked else 0
-        self._usual = (
-            _WHOLE_TEXT << 8 | self._bit | 126,
-            8 if masked else 4,
-        )  # how frames begin, and the size of heads
+        self._usual = (_WHOLE_TEXT << 8 | self._bit | 126, 8 if masked else 4)  # how a frame begins; size of its head
         self._max = max_message
         self._buffer: bytes | bytearray = b""
         self._large: LargeFrame | None = None  # the unfinished frame, where it is one

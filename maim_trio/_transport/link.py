@@ -32,8 +32,7 @@ __all__ = ["Closed", "Limits", "Link", "LinkClosed", "running"]
 
 
 class Link:
-    """A connection that carries messages. Made by `accept_link` and `open_link`; needs a task in `run_writer`, or
-    `write_by`.
+    """A connection that carries messages. From `accept_link` or `open_link`; needs `run_writer` in a task or `write_by`.
 
     `closed` tells how it ended or is ending (None while it is open), `client` which end we are, `remote` and
     `remote_ip` the peer's address ("" when unknown), `response_headers` (client) the headers of the server's 101, names
@@ -87,8 +86,7 @@ class Link:
         self._parser = parser or frames.FrameParser(masked=not client, max_message=limits.max_message)
         self._writer = Writer(pipe, limits, flusher)
         self.offer = self._writer.offer
-        """`send_nowait` without exceptions: queues the parts of one frame, or returns False. The writer's own method,
-        because that is a call less per message."""
+        """`send_nowait` without exceptions: queues the parts of a frame, or returns False. A call less per message."""
         self._glued = glued  # came in one segment with the handshake
         self._to_answer: tuple[int, str] | None = None
         self.received_all = False  # the peer's close frame, a violation or the end has been seen
