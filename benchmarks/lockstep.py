@@ -96,7 +96,10 @@ class Client:
         answer = b""
         while b"\r\n\r\n" not in answer:
             await trio.lowlevel.wait_readable(self._socket)
-            answer += self._socket.recv(4096)
+            data = self._socket.recv(4096)
+            if not data:
+                raise AssertionError(f"the server has closed the connection after {answer!r}")
+            answer += data
         if not answer.startswith(b"HTTP/1.1 101"):
             raise AssertionError(answer)
 

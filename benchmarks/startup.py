@@ -24,6 +24,7 @@ STATEMENTS = {
     "maim_trio.message": "import maim_trio.message",
     "maim_trio.client": "import maim_trio.client",
     "maim_trio.server": "import maim_trio.server",
+    "msgspec": "import msgspec",
     "trio": "import trio",
     "trio and trio-websocket": "import trio, trio_websocket",
 }

@@ -32,7 +32,7 @@ __all__ = ["Closed", "Limits", "Link", "LinkClosed", "running"]
 
 
 class Link:
-    """A connection that carries messages. From `accept_link` or `open_link`; needs `run_writer` in a task or `write_by`.
+    """A connection that carries messages. From `accept_link` or `open_link`; needs `run_writer` or `write_by`.
 
     `closed` tells how it ended or is ending (None while it is open), `client` which end we are, `remote` and
     `remote_ip` the peer's address ("" when unknown), `response_headers` (client) the headers of the server's 101, names

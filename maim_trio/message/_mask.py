@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 __all__ = ["mask"]
@@ -24,5 +23,7 @@ def mask(secret: str) -> str:
         return ""
     if len(secret) < _SHORTEST_TO_SHOW:
         return _HIDDEN
-    digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+    from hashlib import sha256  # loads OpenSSL, which importing messages need not wait for
+
+    digest = sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{secret[:_SHOWN]}{_HIDDEN}#{digest[:_HASH_DIGITS]}"

@@ -79,12 +79,12 @@ class TestTheWindow:
 
 def test_it_costs_little_per_message_and_per_entry() -> None:
     window, frames = DedupeWindow(), [b"x" * 300 + b"%d" % number for number in range(MAX_ENTRIES)]
-    start = time.perf_counter()
+    start = time.process_time()  # not what others take of the machine meanwhile
     for number, frame in enumerate(frames):
         key = frame_key(str(number), frame)
         if key not in window:
             window.add(key, 0.0)
-    cost = (time.perf_counter() - start) / len(frames)
+    cost = (time.process_time() - start) / len(frames)
     assert len(window) == MAX_ENTRIES
     assert cost < 11e-6  # what a bounded dict costs; measured here: 0.6 µs
     assert sys.getsizeof(window._current) / MAX_ENTRIES < 100
