@@ -20,7 +20,7 @@ help:
 	@echo "make clean        remove .venv, .peers and caches"
 
 test: lint peers
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	@echo "lint: ruff"; $(BIN)/ruff check --quiet .

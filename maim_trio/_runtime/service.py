@@ -42,7 +42,7 @@ class Service(LifeCycle):
         self._admission = trio.CancelScope()
         self._shield = trio.CancelScope()
         self._user_scopes: set[trio.CancelScope] = set()
-        self._deciding: set[trio.CancelScope] = set()
+        self.deciding: set[trio.CancelScope] = set()
         """Those of them that end when a stop begins."""
         self._stopping = False
         self._abandoned = False  # the surroundings were cancelled
@@ -142,7 +142,7 @@ class Service(LifeCycle):
             self._shutdown_deadline = trio.current_time() + self.config.shutdown_timeout
             for scope in self._user_scopes:
                 scope.deadline = min(scope.deadline, self._shutdown_deadline)
-            for scope in self._deciding:
+            for scope in self.deciding:
                 scope.cancel()
             self._stop_begun()
         self._admission.cancel()
@@ -161,12 +161,12 @@ class Service(LifeCycle):
                 scope.cancel()
             self._user_scopes.add(scope)
             if until_stop:
-                self._deciding.add(scope)
+                self.deciding.add(scope)
             try:
                 yield scope
             finally:
                 self._user_scopes.discard(scope)
-                self._deciding.discard(scope)
+                self.deciding.discard(scope)
 
 
 class _Once:
