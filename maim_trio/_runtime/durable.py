@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BATCH: Final = 1000
 """Changes of one commit; more wait for the next."""
+TURNS: Final = 2
+"""Ticks after a commit in which those who have waited for it go on. What they have to write shares the next one."""
 RETRY_DELAY: Final = 1.0
 """Seconds until what can wait is tried again after the disk refused it."""
 
@@ -77,9 +79,10 @@ class _Fact(Change):
 class DurableOutbox:
     """An open file and the task that writes to it, `run`. The file is closed when that ends."""
 
-    def __init__(self, file: OutboxFile, log: Log) -> None:
+    def __init__(self, file: OutboxFile, log: Log, hold: Callable[[bool], None]) -> None:
         self.file = file
         self._log = log
+        self._hold = hold  # called with True before many are told at once, and with False when they have gone on
         self._changes: deque[Change] = deque()  # bounded by what outboxes and inboxes hold
         self._news = trio.Event()
         self._ended = trio.Event()
@@ -153,7 +156,13 @@ class DurableOutbox:
     async def _write(self) -> bool:
         batch = list(islice(self._changes, BATCH))
         error = await trio.to_thread.run_sync(partial(self._try, batch), limiter=self._thread)
-        self._settle(batch, error)
+        self._hold(True)
+        try:
+            self._settle(batch, error)
+            for _ in range(TURNS):
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._hold(False)
         return error is None
 
     def _settle(self, batch: list[Change], error: sqlite3.Error | None) -> None:
