@@ -138,7 +138,7 @@ class Courier:
         if self.store is not None:
             entry.held = True
             ttl = self._endpoint.config.message_cache_ttl
-            self.store.add(session, entry, ttl, lambda stored: self._stored(session, entry, stored))
+            self.store.add(session, entry, ttl, self._stored)
         else:
             self.pump(session)
         return entry

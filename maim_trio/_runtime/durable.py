@@ -10,8 +10,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -22,11 +20,13 @@ from maim_trio._runtime.changes import Change
 from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from maim_trio._delivery.outbox import Entry
     from maim_trio._runtime.log import Log
     from maim_trio._runtime.session import Session
+
+    Stored = Callable[[Session, Entry, bool], None]
 
 BATCH: Final = 1000
 """Changes of one commit; more wait for the next."""
@@ -35,22 +35,20 @@ TURNS: Final = 2
 RETRY_DELAY: Final = 1.0
 """Seconds until what can wait is tried again after the disk refused it."""
 
-Stored = Callable[[bool], None]
 
-
-@dataclass(slots=True)
 class _Insertion(Change):
     row: Row
+    session: Session
+    entry: Entry
     stored: Stored
 
     def join(self, batch: Batch) -> None:
         batch.rows.append(self.row)
 
     def settle(self, stored: bool) -> None:
-        self.stored(stored)
+        self.stored(self.session, self.entry, stored)
 
 
-@dataclass(slots=True)
 class _Removal(Change):
     id: int
 
@@ -58,7 +56,6 @@ class _Removal(Change):
         batch.removed.append((self.id,))
 
 
-@dataclass(slots=True)
 class _Burial(Change):
     id: int
     reason: str
@@ -67,7 +64,6 @@ class _Burial(Change):
         batch.buried.append((self.reason, self.id))
 
 
-@dataclass(slots=True)
 class _Fact(Change):
     name: str
     value: str
@@ -105,7 +101,7 @@ class DurableOutbox:
             created=now,
             expires=now + lifetime,
         )
-        self.put(_Insertion(row, stored))
+        self.put(_Insertion(row, session, entry, stored))
 
     def remove(self, entry: Entry) -> None:
         """Forgets a message that is done."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
@@ -110,7 +109,6 @@ class DurableDelivery(Delivery):
         self.store.handled(self.row, forgotten)
 
 
-@dataclass(slots=True)
 class _Reception(Change):
     rank: ClassVar[int] = 1
     delivery: DurableDelivery
@@ -124,7 +122,6 @@ class _Reception(Change):
             self.delivery.stored()
 
 
-@dataclass(slots=True)
 class _Arrival(Change):
     origin: Origin
 
@@ -132,7 +129,6 @@ class _Arrival(Change):
         batch.inbox.origins.append(self.origin)
 
 
-@dataclass(slots=True)
 class _Handled(Change):
     id: int
     settled: Callable[[], None]
@@ -144,7 +140,6 @@ class _Handled(Change):
         self.settled()
 
 
-@dataclass(slots=True)
 class _Ended(Change):
     uuid: str
     user_id: str
@@ -153,7 +148,6 @@ class _Ended(Change):
         batch.inbox.ended.append((self.uuid, self.user_id))
 
 
-@dataclass(slots=True)
 class _Tidying(Change):
     forget_below: int
     live: set[int] | None
