@@ -152,6 +152,14 @@ class DurableOutbox:
     async def _write(self) -> bool:
         batch = list(islice(self._changes, BATCH))
         error = await trio.to_thread.run_sync(partial(self._try, batch), limiter=self._thread)
+        if any(isinstance(change, _Insertion) for change in batch):
+            await self._settle_with_senders(batch, error)
+        else:
+            self._settle(batch, error)
+        return error is None
+
+    async def _settle_with_senders(self, batch: list[Change], error: sqlite3.Error | None) -> None:
+        """Gives those who have waited for the commit `TURNS` ticks to go on."""
         self._hold(True)
         try:
             self._settle(batch, error)
@@ -159,7 +167,6 @@ class DurableOutbox:
                 await trio.lowlevel.checkpoint()
         finally:
             self._hold(False)
-        return error is None
 
     def _settle(self, batch: list[Change], error: sqlite3.Error | None) -> None:
         for _ in batch:
