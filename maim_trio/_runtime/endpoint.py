@@ -15,7 +15,7 @@ import trio
 from maim_trio._runtime.config import HandlerTable
 from maim_trio._runtime.courier import Courier
 from maim_trio._runtime.dispatch import BURST, Dispatcher, Lane, task_tree
-from maim_trio._runtime.durable_inbox import conclude
+from maim_trio._runtime.durable_inbox import conclude, forget
 from maim_trio._runtime.hooks import NOTHING, Handler, Outcome, call, result_of, split_errors, waits
 from maim_trio._runtime.keepalive import Keepalive
 from maim_trio._runtime.keeping import Keeping
@@ -147,6 +147,11 @@ class Endpoint(Keeping):
             outcome = await self._guarded(delivery, handler, envelope.payload)
             self.stats.custom_messages_processed += outcome.failure is None
             self._reply(delivery, outcome)
+
+    async def _handle_to_the_end(self, delivery: Delivery) -> None:
+        """The same, and its task waits for the disk: where its lane has but one slot, it goes on with the next."""
+        await self._handle(delivery)
+        await forget(delivery)
 
     async def _guarded(self, delivery: Delivery, handler: Handler, argument: Any) -> Outcome:
         """The fence around one handler: what it raises and its timeout are logged and counted."""
@@ -294,16 +299,17 @@ class Endpoint(Keeping):
 
     def _handlers_opened(self, nursery: trio.Nursery) -> None:
         limit = 1 if self.config.handler_ordering == "per_connection" else None
+        durable = self.config.outbox_path is not None
         self._dispatcher = Dispatcher(
             nursery,
-            self._handle,
+            self._handle_to_the_end if durable and limit else self._handle,
             slots=self.config.max_concurrent_handlers,
             slots_per_lane=limit or self.config.max_concurrent_handlers_per_connection,
             burst=BURST if self.config.debug_slow_step is None else 1,  # so that a slow step is one handler's
             flusher=self._flusher,
             poller=self._poller,
             spare=self.config.debug_slow_step is None,
-            conclude=None if self.config.outbox_path is None else conclude,
+            conclude=conclude if durable and not limit else None,
         )
         for session in self._all_sessions():
             self._dispatcher.offer(session.lane)  # what an earlier run has left
