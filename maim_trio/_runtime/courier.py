@@ -9,6 +9,7 @@ import trio
 from maim_trio._delivery.outbox import Entry
 from maim_trio._runtime.undelivered import Undelivered
 from maim_trio._transport.frames import text_frame
+from maim_trio._transport.parking import ParkingSpot
 from maim_trio._wire import close
 
 if TYPE_CHECKING:
@@ -35,6 +36,21 @@ UNPROVEN_GRACE = 2.0
 """Seconds that a stop waits for the acks of a peer that has not shown yet that it sends any."""
 
 
+class _Storing(ParkingSpot):
+    """Where somebody waits until a number of messages are stored."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, messages: int) -> None:
+        super().__init__()
+        self._left = messages
+
+    def stored(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self.wake()
+
+
 class Courier:
     """Sends for one server or client. Every method but those that wait is one synchronous step."""
 
@@ -47,7 +63,7 @@ class Courier:
         self._stats = endpoint.stats
         self._flushed: trio.Event | None = None
         self._total_room: trio.Event | None = None
-        self._stored_some = trio.Event()
+        self._awaited: dict[int, _Storing] = {}  # by the id of each row
 
     # -- sending
 
@@ -122,7 +138,7 @@ class Courier:
         if self.store is not None:
             entry.held = True
             ttl = self._endpoint.config.message_cache_ttl
-            self.store.add(session, entry, ttl, lambda stored: self._stored(session, entry, stored))
+            self.store.add(session, entry, ttl, self._stored)
         else:
             self.pump(session)
         return entry
@@ -259,8 +275,11 @@ class Courier:
 
     async def wait_stored(self, entries: Iterable[Entry | None]) -> None:
         """Until the durable outbox has all of `entries`, or has refused them. Cancelled: they may be kept or not."""
-        while any(entry is not None and entry.held for entry in entries):
-            await self._stored_some.wait()
+        rows = [entry.row for entry in entries if entry is not None and entry.held]
+        if rows:
+            storing = _Storing(len(rows))
+            self._awaited.update(dict.fromkeys(rows, storing))
+            await storing.wait()
 
     # -- small things
 
@@ -309,8 +328,9 @@ class Courier:
             entry.refused = True
             self.withdraw(session, entry)
         self.pump(session)
-        self._stored_some.set()
-        self._stored_some = trio.Event()
+        storing = self._awaited.pop(entry.row, None)
+        if storing is not None:
+            storing.stored()
 
     def _give_up(self, session: Session, entries: list[Entry], reason: str) -> None:
         if not entries:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import trio
@@ -116,10 +117,15 @@ class Dispatcher(Generic[D]):
         flusher: Flusher | None = None,
         poller: Poller | None = None,
         spare: bool = False,
+        conclude: Callable[[D, Callable[[], None]], None] | None = None,
     ) -> None:
+        """`conclude`: what there is to do when a handler has ended; it calls what it is given when that is done. Until
+        then the slot is not given back, and no task waits for it."""
         self.active = 0
         self._nursery = nursery
         self._handle = handle
+        self._conclude = conclude
+        self._concluding = 0  # of those that are active: their handlers have ended
         self._slots = slots
         self._slots_per_lane = slots_per_lane
         self._burst = burst
@@ -135,6 +141,7 @@ class Dispatcher(Generic[D]):
         self._stepping = False  # the current task runs handlers, and goes on with what is ready
         self._reading = False  # the spare task waits for sockets
         self._waited = True  # the last handler did
+        self._held = False  # tasks that are about to go on take what gets ready
         self._context = copy_context()  # what each invocation sees, whatever the others have set
         self._variables = list(self._context.items())
         self._idle: trio.Event | None = None
@@ -170,8 +177,16 @@ class Dispatcher(Generic[D]):
         """What waits unacked is not taken any more: it stays its sender's."""
         self._sealed = True
 
+    def hold(self, held: bool) -> None:
+        """While held, no task is called for what gets ready: handlers are about to end, and their tasks take it."""
+        self._held = held and not self._closed
+        if not held and not self._closed:
+            self._call()
+
     def close(self) -> None:
         """No further handler is started; what is queued stays where it is, for a later dispatcher."""
+        if self._held:
+            self.hold(False)  # what is ready has its slot
         self._closed = True
         for lane in self._line:
             lane.queued = False
@@ -208,10 +223,10 @@ class Dispatcher(Generic[D]):
 
     def _call(self) -> None:
         """Has a task come for what is ready; more than one at a time where those that are there wait for something."""
-        if self._stepping:
+        if self._stepping or self._held:
             return
         ready = len(self._ready)
-        wanted = min(ready, max(1, self.active - ready))
+        wanted = min(ready, max(1, self.active - ready - self._concluding))
         while self._coming < wanted:
             self._coming += 1
             self._flusher.expect()
@@ -276,7 +291,11 @@ class Dispatcher(Generic[D]):
                     self._waits()
                 raise
             self._go_on()
-            self._finished(lane)
+            if self._conclude is None:
+                self._finished(lane)
+            else:
+                self._concluding += 1
+                self._conclude(delivery, partial(self._concluded, lane))
             if self._context_was_changed():
                 unchanged = False  # what it has set is nobody else's: the next one begins in a fresh task
                 break
@@ -310,6 +329,10 @@ class Dispatcher(Generic[D]):
             if context.get(variable, self) is not value:
                 return True
         return False
+
+    def _concluded(self, lane: Lane[D]) -> None:
+        self._concluding -= 1
+        self._finished(lane)
 
     def _finished(self, lane: Lane[D]) -> None:
         lane.running -= 1

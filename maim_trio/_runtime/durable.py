@@ -10,8 +10,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -22,33 +20,35 @@ from maim_trio._runtime.changes import Change
 from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from maim_trio._delivery.outbox import Entry
     from maim_trio._runtime.log import Log
     from maim_trio._runtime.session import Session
 
+    Stored = Callable[[Session, Entry, bool], None]
+
 BATCH: Final = 1000
 """Changes of one commit; more wait for the next."""
+TURNS: Final = 2
+"""Ticks after a commit in which those who have waited for it go on. What they have to write shares the next one."""
 RETRY_DELAY: Final = 1.0
 """Seconds until what can wait is tried again after the disk refused it."""
 
-Stored = Callable[[bool], None]
 
-
-@dataclass(slots=True)
 class _Insertion(Change):
     row: Row
+    session: Session
+    entry: Entry
     stored: Stored
 
     def join(self, batch: Batch) -> None:
         batch.rows.append(self.row)
 
     def settle(self, stored: bool) -> None:
-        self.stored(stored)
+        self.stored(self.session, self.entry, stored)
 
 
-@dataclass(slots=True)
 class _Removal(Change):
     id: int
 
@@ -56,7 +56,6 @@ class _Removal(Change):
         batch.removed.append((self.id,))
 
 
-@dataclass(slots=True)
 class _Burial(Change):
     id: int
     reason: str
@@ -65,7 +64,6 @@ class _Burial(Change):
         batch.buried.append((self.reason, self.id))
 
 
-@dataclass(slots=True)
 class _Fact(Change):
     name: str
     value: str
@@ -77,9 +75,10 @@ class _Fact(Change):
 class DurableOutbox:
     """An open file and the task that writes to it, `run`. The file is closed when that ends."""
 
-    def __init__(self, file: OutboxFile, log: Log) -> None:
+    def __init__(self, file: OutboxFile, log: Log, hold: Callable[[bool], None]) -> None:
         self.file = file
         self._log = log
+        self._hold = hold  # called with True before many are told at once, and with False when they have gone on
         self._changes: deque[Change] = deque()  # bounded by what outboxes and inboxes hold
         self._news = trio.Event()
         self._ended = trio.Event()
@@ -102,7 +101,7 @@ class DurableOutbox:
             created=now,
             expires=now + lifetime,
         )
-        self.put(_Insertion(row, stored))
+        self.put(_Insertion(row, session, entry, stored))
 
     def remove(self, entry: Entry) -> None:
         """Forgets a message that is done."""
@@ -153,8 +152,21 @@ class DurableOutbox:
     async def _write(self) -> bool:
         batch = list(islice(self._changes, BATCH))
         error = await trio.to_thread.run_sync(partial(self._try, batch), limiter=self._thread)
-        self._settle(batch, error)
+        if any(isinstance(change, _Insertion) for change in batch):
+            await self._settle_with_senders(batch, error)
+        else:
+            self._settle(batch, error)
         return error is None
+
+    async def _settle_with_senders(self, batch: list[Change], error: sqlite3.Error | None) -> None:
+        """Gives those who have waited for the commit `TURNS` ticks to go on."""
+        self._hold(True)
+        try:
+            self._settle(batch, error)
+            for _ in range(TURNS):
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._hold(False)
 
     def _settle(self, batch: list[Change], error: sqlite3.Error | None) -> None:
         for _ in batch:

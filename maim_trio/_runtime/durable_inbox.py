@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
@@ -105,16 +104,11 @@ class DurableDelivery(Delivery):
         super().accepted()
         self.store.offer(self.lane)
 
-    async def forget(self) -> None:
-        """Its handler has ended. Returns when that is on disk: until then it may be handled again."""
-        await self.store.handled(self)
-
-    def forget_soon(self) -> None:
-        """The same, for those who cannot wait."""
-        self.store.handled_soon(self)
+    def forget(self, forgotten: Callable[[], None]) -> None:
+        """Its handler has ended. Calls `forgotten` when that is on disk: until then it may be handled again."""
+        self.store.handled(self.row, forgotten)
 
 
-@dataclass(slots=True)
 class _Reception(Change):
     rank: ClassVar[int] = 1
     delivery: DurableDelivery
@@ -128,7 +122,6 @@ class _Reception(Change):
             self.delivery.stored()
 
 
-@dataclass(slots=True)
 class _Arrival(Change):
     origin: Origin
 
@@ -136,19 +129,17 @@ class _Arrival(Change):
         batch.inbox.origins.append(self.origin)
 
 
-@dataclass(slots=True)
 class _Handled(Change):
     id: int
-    settled: trio.Event
+    settled: Callable[[], None]
 
     def join(self, batch: Batch) -> None:
         batch.inbox.handled.append((self.id,))
 
     def settle(self, stored: bool) -> None:
-        self.settled.set()
+        self.settled()
 
 
-@dataclass(slots=True)
 class _Ended(Change):
     uuid: str
     user_id: str
@@ -157,7 +148,6 @@ class _Ended(Change):
         batch.inbox.ended.append((self.uuid, self.user_id))
 
 
-@dataclass(slots=True)
 class _Tidying(Change):
     forget_below: int
     live: set[int] | None
@@ -194,15 +184,9 @@ class DurableInbox:
         if delivery.row - self._marked >= STEP:
             self._forget(now)
 
-    async def handled(self, delivery: DurableDelivery) -> None:
-        """Writes that a message needs no handler any more; returns when it is on disk, or never will be."""
-        settled = trio.Event()
-        self._store.put(_Handled(delivery.row, settled))
-        await settled.wait()
-
-    def handled_soon(self, delivery: DurableDelivery) -> None:
-        """The same, for those who do not wait."""
-        self._store.put(_Handled(delivery.row, trio.Event()))
+    def handled(self, row: int, settled: Callable[[], None]) -> None:
+        """Writes that a message needs no handler any more; calls `settled` when it is on disk, or never will be."""
+        self._store.put(_Handled(row, settled))
 
     def ended(self, session: Session) -> None:
         """Nobody will come back to this identity: its messages are handled, and that is all."""
@@ -225,7 +209,7 @@ class DurableInbox:
             envelope = _envelope(frame)
             if envelope is None:
                 self._log.error("a message from %s in the file is damaged and is not handled", session.uuid)
-                self._store.put(_Handled(row, trio.Event()))
+                self.handled(row, nothing)
                 continue
             past = PastConnection(session, metadata)
             restored.append(DurableDelivery(past, envelope, len(frame), 0, name_of(envelope), self, b"", row))
@@ -257,10 +241,25 @@ def place(lane: Lane[Delivery], restored: Iterable[DurableDelivery]) -> None:
         lane.restore(delivery)
 
 
-async def forget(delivery: Delivery) -> None:
-    """The handler of a message has ended, whatever came of it."""
+def conclude(delivery: Delivery, concluded: Callable[[], None]) -> None:
+    """The handler of a message has ended, whatever came of it. `concluded` gives its slot back, not before that is on
+    disk: so after the death of the process no more is handled again than had a slot."""
     if isinstance(delivery, DurableDelivery):
-        await delivery.forget()
+        delivery.forget(concluded)
+    else:
+        concluded()
+
+
+async def forget(delivery: Delivery) -> None:
+    """The same for a message that was handled without a slot. Returns when it is on disk."""
+    if isinstance(delivery, DurableDelivery):
+        forgotten = trio.Event()
+        delivery.forget(forgotten.set)
+        await forgotten.wait()
+
+
+def nothing() -> None:
+    """For those who do not wait."""
 
 
 def _envelope(frame: bytes) -> Standard | Custom | None:

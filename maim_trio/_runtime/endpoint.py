@@ -14,7 +14,7 @@ import trio
 from maim_trio._runtime.config import HandlerTable
 from maim_trio._runtime.courier import Courier
 from maim_trio._runtime.dispatch import BURST, Dispatcher, Lane, task_tree
-from maim_trio._runtime.durable_inbox import forget
+from maim_trio._runtime.durable_inbox import conclude, forget
 from maim_trio._runtime.hooks import NOTHING, Handler, Outcome, call, result_of, split_errors, waits
 from maim_trio._runtime.keepalive import Keepalive
 from maim_trio._runtime.keeping import Keeping
@@ -124,6 +124,10 @@ class Endpoint(Keeping):
         assert self._dispatcher is not None
         self._dispatcher.offer(lane)
 
+    def hold(self, held: bool) -> None:
+        assert self._dispatcher is not None
+        self._dispatcher.hold(held)
+
     # -- handlers and hooks
 
     async def _handle(self, delivery: Delivery) -> None:
@@ -143,9 +147,8 @@ class Endpoint(Keeping):
             self.stats.custom_messages_processed += outcome.failure is None
             self._reply(delivery, outcome)
 
-    async def _handle_durably(self, delivery: Delivery) -> None:
-        """The same, and its slot is not given back before the end is on disk: so after the death of the process no more
-        is handled again than had a slot. Cancelled, it stays in the file."""
+    async def _handle_to_the_end(self, delivery: Delivery) -> None:
+        """The same, and its task waits for the disk: where its lane has but one slot, it goes on with the next."""
         await self._handle(delivery)
         await forget(delivery)
 
@@ -295,15 +298,17 @@ class Endpoint(Keeping):
 
     def _handlers_opened(self, nursery: trio.Nursery) -> None:
         limit = 1 if self.config.handler_ordering == "per_connection" else None
+        durable = self.config.outbox_path is not None
         self._dispatcher = Dispatcher(
             nursery,
-            self._handle if self.config.outbox_path is None else self._handle_durably,
+            self._handle_to_the_end if durable and limit else self._handle,
             slots=self.config.max_concurrent_handlers,
             slots_per_lane=limit or self.config.max_concurrent_handlers_per_connection,
             burst=BURST if self.config.debug_slow_step is None else 1,  # so that a slow step is one handler's
             flusher=self._flusher,
             poller=self._poller,
             spare=self.config.debug_slow_step is None,
+            conclude=conclude if durable and not limit else None,
         )
         for session in self._all_sessions():
             self._dispatcher.offer(session.lane)  # what an earlier run has left

@@ -52,6 +52,10 @@ class Keeping(Service):
         """Says that an inbox may have something to handle."""
         raise NotImplementedError
 
+    def hold(self, held: bool) -> None:
+        """Says that handlers are about to end, whose tasks can go on with what an inbox has; or not any more."""
+        raise NotImplementedError
+
     def _all_sessions(self) -> list[Session]:
         """All identities there are."""
         raise NotImplementedError
@@ -67,7 +71,7 @@ class Keeping(Service):
         from maim_trio._runtime.outbox_file import OutboxFile
 
         file = await trio.to_thread.run_sync(OutboxFile, path)
-        store = self.courier.store = DurableOutbox(file, self.log)
+        store = self.courier.store = DurableOutbox(file, self.log, self.hold)
         self.durable_inbox = DurableInbox(store, self._memory, self.offer, self.log)
         links.start_soon(store.run, name="durable outbox")
         return file

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from maim_trio._runtime import received_file
 from maim_trio._runtime.received_file import ReceivedBatch
 from maim_trio.errors import ConfigError
@@ -45,8 +47,7 @@ _LAST_ID: Final = (
 )
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct, gc=False):
     """A message in the file; times are Unix seconds. `dead` says why it was given up, None: it is to be delivered.
 
     uuid and user_id are the identity it is for, so that nobody else ever gets it. `incoming`: it was received from that

@@ -38,8 +38,7 @@ class Origin:
     metadata: dict[str, Any]
 
 
-@dataclass(slots=True)
-class Received:
+class Received(msgspec.Struct, gc=False):
     """A message that came on the connection with the id `connection`, at a Unix time."""
 
     id: int

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from maim_trio._runtime.durable_inbox import DurableDelivery, HeldLane, forget
+from maim_trio._runtime.durable_inbox import DurableDelivery, HeldLane, forget, nothing
 from maim_trio._runtime.session import INBOX_BYTES
 from maim_trio.errors import NotConnected
 
@@ -47,7 +47,7 @@ class StreamLane(HeldLane):
         """The loop over the iterator was left. A cancelled one has not done with its message: it stays in the file."""
         given, self._given, self._given_to = self._given, None, None
         if isinstance(given, DurableDelivery) and not _cancelled():
-            given.forget_soon()
+            given.forget(nothing)
 
     def notify(self) -> None:
         """There is something new to see: a message, or the end."""

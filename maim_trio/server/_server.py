@@ -310,8 +310,8 @@ class WebSocketServer(Host):
             return {}
         frame = text_frame(letter.payload, mask=False)
         entries = self.courier.post_to_all(sessions, letter.msg_id, letter.payload, frame=frame)
-        if self.courier.store is None and all(entries.values()):
-            return dict.fromkeys(entries, True)
+        if all(entries.values()):
+            return dict.fromkeys(entries, True) if self.courier.store is None else await self._stored(entries)
         post = partial(self.courier.post, msg_id=letter.msg_id, payload=letter.payload, frame=frame)
         return await self._settled(sessions, entries, len(letter.payload), post)
 
@@ -338,10 +338,14 @@ class WebSocketServer(Host):
         size: int,
         post: Callable[[Session], Entry | None],
     ) -> dict[str, bool]:
-        """What has become of a message, once those that had no room for it and the disk are seen to."""
+        """The same, once those that had no room for it are seen to, too."""
         full = [session for session in sessions if entries[session.uuid] is None]
         if full:
             await self._when_full(full, size, post, entries)
+        return await self._stored(entries)
+
+    async def _stored(self, entries: Mapping[str, Entry | None]) -> dict[str, bool]:
+        """What has become of a message, once the disk is seen to."""
         if self.courier.store is not None:
             await self.courier.wait_stored(entries.values())
         return {uuid: entry is not None and not entry.refused for uuid, entry in entries.items()}

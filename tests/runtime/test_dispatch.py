@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
 
 from maim_trio._runtime.dispatch import Dispatcher, Lane, task_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Letter:
@@ -283,6 +286,63 @@ class TestTasks:
         await trio.testing.wait_all_tasks_blocked()
         assert [task.name for task in nursery.child_tasks] == ["spare"]
         nursery.cancel_scope.cancel()
+
+    async def test_a_slot_is_kept_without_a_task_until_the_end_of_its_handler_is_concluded(
+        self, nursery: trio.Nursery
+    ) -> None:
+        handled: list[str] = []
+        conclusions: list[Callable[[], None]] = []
+
+        async def handle(letter: Letter) -> None:
+            handled.append(letter.name)
+
+        dispatcher: Dispatcher[Letter] = Dispatcher(
+            nursery, handle, slots=9, slots_per_lane=2, conclude=lambda _, concluded: conclusions.append(concluded)
+        )
+        box = lane()
+        for name in "abc":
+            assert box.put(Letter(name))
+        dispatcher.offer(box)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (handled, dispatcher.active, box.running, len(box.inbox)) == (["a", "b"], 2, 2, 1)
+        assert nursery.child_tasks == frozenset()
+        conclusions.pop(0)()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (handled, dispatcher.active) == (["a", "b", "c"], 2)
+        while conclusions:
+            conclusions.pop()()
+        await dispatcher.wait_idle()
+        assert box.idle
+
+    async def test_while_it_is_held_tasks_that_go_on_take_what_is_ready(self, nursery: trio.Nursery) -> None:
+        office, box = Office(nursery), lane()
+        office.post(box, "1", "2")
+        await trio.testing.wait_all_tasks_blocked()
+        before = nursery.child_tasks
+        office.dispatcher.hold(True)
+        office.post(box, "3", "4", "5")
+        await trio.testing.wait_all_tasks_blocked()
+        assert office.begun == ["1", "2"]
+        await office.let_go(2)
+        assert (office.begun, sorted(office.ended)) == (["1", "2", "3", "4"], ["1", "2"])
+        assert nursery.child_tasks == before
+        office.dispatcher.hold(False)
+        await trio.testing.wait_all_tasks_blocked()
+        assert office.begun == ["1", "2", "3", "4", "5"]
+        await office.let_go(3)
+        await office.dispatcher.wait_idle()
+
+    async def test_what_has_its_slot_is_begun_when_it_closes_while_held(self, nursery: trio.Nursery) -> None:
+        office, box = Office(nursery, slots=1), lane()
+        office.dispatcher.hold(True)
+        office.post(box, "1", "2")
+        office.dispatcher.close()
+        office.dispatcher.hold(True)
+        await office.let_go()
+        assert (office.begun, office.ended) == (["1"], ["1"])
+        office.dispatcher.hold(False)
+        await office.dispatcher.wait_idle()
+        assert (len(box.inbox), box.running) == (1, 0)
 
     async def test_one_that_has_set_a_context_variable_is_no_spare(self, nursery: trio.Nursery) -> None:
         variable = ContextVar("variable", default="unset")

@@ -24,7 +24,7 @@ from maim_trio.errors import ConfigError
 from maim_trio.server import WebSocketServer, create_server_config
 from tests.cuts import Tally
 from tests.memory import text_message
-from tests.server.peer import joined, text_of
+from tests.server.peer import ack, joined, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,6 +257,57 @@ class TestAServer:
             for uuid in ("u1", "u2"):
                 peer = await joined(network, uuid=uuid, key="key_of_client")
                 assert [text_of(await peer.hear()) for _ in range(3)] == [0, 1, 2]
+
+    async def test_what_it_sends_to_one_and_to_all_is_in_the_file_until_each_has_acknowledged_it(self, network, path):
+        config = {"outbox_path": path, "on_auth_extract_user": lambda metadata: metadata["api_key"]}
+        async with network.server(**config) as server:
+            peers = {(key, uuid): await joined(network, uuid=uuid, key=key) for key, uuid in ("a1", "a2", "b3")}
+            assert await server.send_message(text_message(0, to="a"), target_platform="unknown") == {
+                "1": True,
+                "2": True,
+            }
+            for number in (1, 2):
+                sent = await server.broadcast_message(text_message(number))
+                assert sent == {"1": True, "2": True, "3": True}
+            assert server.get_stats()["outbox_size"] == 8
+            for (key, _), peer in peers.items():
+                heard = [await peer.hear() for _ in range(3 if key == "a" else 2)]
+                assert [text_of(envelope) for envelope in heard] == ([0, 1, 2] if key == "a" else [1, 2])
+                await peer.say(ack(heard[-1]["msg_id"]))
+            await trio.testing.wait_all_tasks_blocked()
+            assert server.get_stats()["outbox_size"] == 5
+        assert in_file(path) == [0, 0, 1, 1, 1]
+
+    async def test_a_broadcast_is_stored_for_those_with_room_when_somebody_has_none(self, network, path):
+        config = {"message_cache_max_size": 1, "when_full": "refuse"}
+        user = {"on_auth_extract_user": lambda metadata: metadata["api_key"]}
+        async with network.server(outbox_path=path, **user, **config) as server:
+            for uuid in "12":
+                await joined(network, uuid=uuid, key=uuid)
+            assert await server.send_message(text_message(0, to="1"), target_platform="unknown") == {"1": True}
+            assert await server.broadcast_message(text_message(1)) == {"1": False, "2": True}
+
+    async def test_each_sender_goes_on_when_its_own_message_is_stored(self, network, path, monkeypatch):
+        monkeypatch.setattr("maim_trio._runtime.durable.BATCH", 1)
+        stored, committed = [], []
+        apply = OutboxFile.apply
+
+        def one_by_one(file: OutboxFile, batch: Batch) -> None:
+            apply(file, batch)
+            committed.extend(json.loads(row.payload)["payload"]["message_segment"]["data"] for row in batch.rows)
+
+        monkeypatch.setattr(OutboxFile, "apply", one_by_one)
+        async with network.client(max_reconnect_attempts=0, outbox_path=path) as client, trio.open_nursery() as senders:
+            client._connector.want()
+
+            async def send(number: int) -> None:
+                assert await client.send_message(text_message(number))
+                assert committed[-1] == number
+                stored.append(number)
+
+            for number in range(5):
+                senders.start_soon(send, number)
+        assert sorted(stored) == list(range(5))
 
     async def test_only_the_user_that_they_are_for_gets_them(self, network, path):
         async def user(metadata: Any) -> str:
