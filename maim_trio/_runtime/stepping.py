@@ -26,7 +26,7 @@ def stepped(running: Coroutine[Any, Any, T], on_wait: Callable[[], None]) -> Gen
         while True:
             try:
                 answer = yield trap
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103 - it goes on in what is awaited, which decides
                 trap = running.throw(error)
             else:
                 trap = running.send(answer)
