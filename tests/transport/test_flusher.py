@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
@@ -32,11 +33,18 @@ async def ends(network, flusher, nursery):
     return made
 
 
-async def test_what_is_queued_one_tick_apart_leaves_together(tcp_network, nursery):
+@pytest.fixture
+async def flushed(tcp_network, nursery):
+    """A flusher that runs, and one of its links."""
     flusher = Flusher()
     nursery.start_soon(flusher.run)
     one = await ends(tcp_network, flusher, nursery)
     await trio.testing.wait_all_tasks_blocked()
+    return flusher, one
+
+
+async def test_what_is_queued_one_tick_apart_leaves_together(flushed, nursery):
+    _, one = flushed
 
     async def reply_a_tick_later():
         one.writer.put((b"reply",))
@@ -89,11 +97,8 @@ async def test_when_the_flusher_ends_each_link_writes_for_itself(tcp_network, nu
     assert await one.theirs.receive_some(100) == b"after"
 
 
-async def test_a_link_that_ended_meanwhile_is_left_alone(tcp_network, nursery):
-    flusher = Flusher()
-    nursery.start_soon(flusher.run)
-    one = await ends(tcp_network, flusher, nursery)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_a_link_that_ended_meanwhile_is_left_alone(flushed):
+    _, one = flushed
     one.writer.put((b"never sent",))
     one.writer.stop()
     await trio.testing.wait_all_tasks_blocked()
@@ -101,11 +106,8 @@ async def test_a_link_that_ended_meanwhile_is_left_alone(tcp_network, nursery):
     assert await one.theirs.receive_some(100) == b""
 
 
-async def test_who_is_expected_writes_in_its_own_step(tcp_network, nursery):
-    flusher = Flusher()
-    nursery.start_soon(flusher.run)
-    one = await ends(tcp_network, flusher, nursery)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_who_is_expected_writes_in_its_own_step(flushed):
+    flusher, one = flushed
     flusher.expect()
     one.writer.put((b"ack ",))
     await trio.testing.wait_all_tasks_blocked()
@@ -116,11 +118,8 @@ async def test_who_is_expected_writes_in_its_own_step(tcp_network, nursery):
     assert await one.theirs.receive_some(100) == b"ack reply"
 
 
-async def test_who_was_expected_and_waits_leaves_it_to_the_flusher(tcp_network, nursery):
-    flusher = Flusher()
-    nursery.start_soon(flusher.run)
-    one = await ends(tcp_network, flusher, nursery)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_who_was_expected_and_waits_leaves_it_to_the_flusher(flushed):
+    flusher, one = flushed
     flusher.expect()
     flusher.expect()
     one.writer.put((b"ack",))
@@ -145,11 +144,8 @@ async def test_more_links_than_one_step_should_write_for_are_left_to_the_flusher
         assert await link.theirs.receive_some(100) == b"%d" % number
 
 
-async def test_a_link_whose_reply_another_task_will_make_waits_for_that(tcp_network, nursery):
-    flusher = Flusher()
-    nursery.start_soon(flusher.run)
-    one = await ends(tcp_network, flusher, nursery)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_a_link_whose_reply_another_task_will_make_waits_for_that(flushed):
+    flusher, one = flushed
     one.writer.replies = replies = Ready()
     flusher.expect()
     flusher.expect()
