@@ -26,7 +26,7 @@ WARM_UP = 0.7
 SETTLING = 0.3
 """Seconds between the last handshake and the first message."""
 PER_ADDRESS = 5000
-"""Connections from one source address: more would use up its ports, together with those of the run before."""
+"""Connections from one source address, whose ports would be used up by more."""
 FEWEST = 20
 """Messages that a rate is made of."""
 PATIENCE = 20.0
@@ -132,11 +132,20 @@ async def connect(arguments: argparse.Namespace, count: int, *, again: bool) -> 
                 ssl_context=context,
                 max_frame_size=MAX_FRAME,
                 websocket_handshake_timeout=60,
-                local_addr=(f"127.0.0.{1 + number // PER_ADDRESS}", 0),
+                local_addr=(source_address(arguments.port, number), 0),
             )
 
     await asyncio.gather(*(one(number, peer) for number, peer in enumerate(peers)))
     return peers
+
+
+def source_address(port: int, number: int) -> str:
+    """Where connection `number` comes from: an address that no run before, on another port, has used.
+
+    The ports of an address stay taken for a minute (TIME_WAIT). The last few free ones take the kernel milliseconds each
+    to find, and that would be measured instead of the subject.
+    """
+    return f"127.{1 + number // PER_ADDRESS}.{port >> 8}.{port & 255}"
 
 
 async def rate_of(peers: list[Peer], seconds: float, subject: Subject) -> dict[str, float]:
