@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Final
+
+try:
+    from zlib_ng.zlib_ng import crc32
+except ImportError:  # the extra `speed` is not installed
+    from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Set
 
-__all__ = ["MAX_ENTRIES", "WINDOW", "DedupeWindow", "frame_key", "key_of"]
+__all__ = ["MAX_ENTRIES", "WINDOW", "DedupeWindow", "crc32", "frame_key", "key_of"]
 
 WINDOW: Final = 600.0
 """Seconds a message is remembered at least: twice the default time that an identity waits for its client."""
@@ -26,7 +30,7 @@ def frame_key(msg_id: str, frame: bytes) -> int:
     byte-identical, so length and CRC-32 tell them apart. The three are folded into one integer of 61 bits, which takes
     a quarter of the memory of a tuple.
     """
-    return hash((msg_id, len(frame), zlib.crc32(frame)))
+    return hash((msg_id, len(frame), crc32(frame)))
 
 
 def key_of(msg_id: str, size: int, crc: int) -> int:

@@ -7,13 +7,12 @@ so there is one insertion per message, and the two can never be at odds. Everyth
 from __future__ import annotations
 
 import time
-import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from maim_trio._delivery.dedupe import key_of
+from maim_trio._delivery.dedupe import crc32, key_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -97,7 +96,7 @@ def write(db: sqlite3.Connection, batch: ReceivedBatch) -> None:
     )
     db.executemany(
         "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(r.id, r.connection, r.msg_id, len(r.frame), zlib.crc32(r.frame), r.at, r.frame) for r in batch.received],
+        [(r.id, r.connection, r.msg_id, len(r.frame), crc32(r.frame), r.at, r.frame) for r in batch.received],
     )
     db.executemany("UPDATE connections SET resumable = 0 WHERE uuid = ? AND user_id = ?", batch.ended)
     if batch.live is not None:

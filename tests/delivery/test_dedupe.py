@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
+import zlib
 from collections import deque
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maim_trio._delivery.dedupe import MAX_ENTRIES, WINDOW, DedupeWindow, frame_key
+from maim_trio._delivery.dedupe import MAX_ENTRIES, WINDOW, DedupeWindow, crc32, frame_key
 
 
 class TestTheKey:
@@ -24,6 +26,19 @@ class TestTheKey:
     def test_a_burst_with_one_id_is_told_apart(self) -> None:
         frames = [b'{"msg_id": "msg_1", "payload": %d}' % number for number in range(1000, 3000)]
         assert len({frame_key("msg_1", frame) for frame in frames}) == 2000
+
+    @given(st.binary(max_size=2000))
+    def test_its_checksum_is_that_of_zlib(self, frame: bytes) -> None:
+        assert crc32 is not zlib.crc32, "the tests need the extra `speed`"
+        assert crc32(frame) == zlib.crc32(frame)
+
+    def test_without_the_extra_speed_the_standard_library_makes_it(self) -> None:
+        program = (
+            "import sys, zlib; sys.modules['zlib_ng'] = None\n"
+            "from maim_trio._delivery import dedupe\n"
+            "assert dedupe.crc32 is zlib.crc32"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True)
 
 
 class TestTheWindow:
