@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,8 @@ MAX_UNSENT = 8 * RECORDS
 """Bytes of ciphertext, with the answers of TLS itself, beyond which a peer that does not read is cut off."""
 DECRYPT = 64 * 1024
 """Bytes asked of OpenSSL at a time; a record holds 16 KiB at most."""
+RECORD = 16 * 1024 + 2048 + 5
+"""Bytes of the longest record as ciphertext (RFC 5246, section 6.2.3): OpenSSL may hold the better part of one."""
 
 
 class TlsEngine:
@@ -42,10 +44,10 @@ class TlsEngine:
         """Whether ciphertext waits for the socket; the next `write`, of nothing too, tries again."""
         return bool(self._unsent)
 
-    def read(self, descriptor: int, size: int) -> tuple[bytes | None, bool]:
+    def read(self, descriptor: int, size: int) -> tuple[bytes | bytearray | None, bool]:
         """What has come, b"" at the end, None for a part of a record or what concerns TLS alone; and whether that was
         all there is. About `size` bytes are read, once: a peer that sends nothing but records of TLS starves nobody."""
-        chunks: list[bytes] = []
+        chunks: list[bytes | bytearray] = []
         dry = False
         if self._left:
             self._left = False
@@ -53,7 +55,10 @@ class TlsEngine:
         if not chunks and not self._ended:
             data = os.read(descriptor, size)
             dry = len(data) < size
-            self._take(data, chunks)
+            if len(data) > RECORDS:
+                chunks.append(self._decrypt_large(data))
+            else:
+                self._take(data, chunks)
         plain = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if self._outgoing.pending:  # what TLS itself has to say, such as a new key
             self._answer(descriptor)
@@ -90,17 +95,15 @@ class TlsEngine:
             fresh = self._outgoing.read()
             self._unsent = b"".join((self._unsent, fresh)) if self._unsent else fresh
 
-    def _take(self, data: bytes, chunks: list[bytes]) -> None:
-        """Decrypts what was read, b"" at the end. OpenSSL gets it in pieces, because its buffer never shrinks again."""
-        if not data:
+    def _take(self, data: bytes, chunks: list[bytes | bytearray]) -> None:
+        """Decrypts what was read, b"" at the end."""
+        if data:
+            self._incoming.write(data)
+        else:
             self._incoming.write_eof()
-            self._decrypt(chunks)
-        view = memoryview(data) if len(data) > RECORDS else data
-        for start in range(0, len(data), RECORDS):
-            self._incoming.write(view[start : start + RECORDS])
-            self._decrypt(chunks)
+        self._decrypt(chunks)
 
-    def _decrypt(self, chunks: list[bytes]) -> None:
+    def _decrypt(self, chunks: list[bytes | bytearray]) -> None:
         try:
             while True:
                 chunk = self._session.read(DECRYPT)
@@ -114,6 +117,32 @@ class TlsEngine:
             pass  # the rest of a record is still to come
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self._ended = True
+
+    def _decrypt_large(self, data: bytes) -> bytearray:
+        """Decrypts many records into one buffer, so that they need not be joined. OpenSSL gets them in pieces, because
+        its own buffer never shrinks again."""
+        plain, filled = bytearray(len(data) + RECORD), 0
+        with memoryview(data) as source, memoryview(plain) as target:
+            for start in range(0, len(data), RECORDS):
+                self._incoming.write(source[start : start + RECORDS])
+                least = RECORD if start + RECORDS < len(data) else 1  # half a record costs an exception
+                filled += self._decrypt_into(target[filled:], least)
+        del plain[filled:]
+        return plain
+
+    def _decrypt_into(self, target: memoryview, least: int) -> int:
+        """Decrypts as long as there are `least` bytes of ciphertext."""
+        filled = 0
+        try:
+            while self._incoming.pending >= least and not self._ended:
+                count = cast("int", self._session.read(DECRYPT, target[filled:]))
+                filled += count
+                self._ended = not count
+        except ssl.SSLWantReadError:
+            pass  # the rest of a record is still to come
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            self._ended = True
+        return filled
 
     def _flush(self, descriptor: int) -> bool:
         """Writes what is encrypted; False when the socket does not take all of it."""

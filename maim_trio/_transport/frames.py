@@ -168,7 +168,7 @@ class Parser(Protocol):
     violation: Violation | None
     missing: int
 
-    def feed(self, data: bytes) -> list[bytes]: ...
+    def feed(self, data: bytes | bytearray) -> list[bytes]: ...
 
 
 class FrameParser:
@@ -211,7 +211,7 @@ class FrameParser:
         self._decoder: codecs.IncrementalDecoder | None = None  # its text check; None: it is binary
         self._inside = False  # something is unfinished, or all is over: what comes next does not begin a message
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | bytearray) -> list[bytes]:
         """The messages that `data` completes, in order: `bytes` for text, `Binary` for binary ones. Never raises."""
         messages: list[bytes] = []
         if not self._inside:
@@ -231,7 +231,7 @@ class FrameParser:
         self._inside = ended or bool(self._buffer) or self._large is not None or self._message is not None
         return messages
 
-    def _take_usual(self, data: bytes, messages: list[bytes]) -> int:
+    def _take_usual(self, data: bytes | bytearray, messages: list[bytes]) -> int:
         """Takes what nearly all traffic is: whole text messages in one frame each, neither tiny nor large. Returns
         where they end; with anything else the general way goes on."""
         bit, (kind, head) = self._bit, self._usual
@@ -242,14 +242,14 @@ class FrameParser:
             end = body + size
             if start != kind or end > total or not 125 < size <= self._max:
                 break
-            payload = apply_mask(data[body:end], data[body - 4 : body]) if bit else data[body:end]
+            payload = apply_mask(data[body:end], data[body - 4 : body]) if bit else bytes(data[body:end])
             if not payload.isascii() and not _is_utf8(payload):
                 break
             messages.append(payload)
             begin = end
         return begin
 
-    def _parse(self, new: bytes, messages: list[bytes]) -> None:
+    def _parse(self, new: bytes | bytearray, messages: list[bytes]) -> None:
         if self._large is not None:
             new = self._filled(self._large, new, messages)
         data = self._joined(new)
@@ -261,7 +261,7 @@ class FrameParser:
         elif data is new:
             self._buffer = new
 
-    def _joined(self, new: bytes) -> bytes | bytearray:
+    def _joined(self, new: bytes | bytearray) -> bytes | bytearray:
         """What is there to parse. It grows in one bytearray, so small reads cost no copy of all."""
         if self.missing:
             self.missing = max(0, self.missing - len(new))
@@ -321,7 +321,7 @@ class FrameParser:
         self.missing = self._large.missing
         return len(data)
 
-    def _filled(self, large: LargeFrame, new: bytes, messages: list[bytes]) -> bytes:
+    def _filled(self, large: LargeFrame, new: bytes | bytearray, messages: list[bytes]) -> bytes | bytearray:
         """Gives `new` to the large frame. What is behind its end is returned."""
         size = large.missing
         large.add(new if len(new) <= size else new[:size])

@@ -10,7 +10,7 @@ __all__ = ["LargeFrame"]
 OWN = 4 * 1024
 """Smaller pieces are collected in one buffer: a peer that sends byte by byte does not cost an object for each."""
 
-Unmask = Callable[[bytes | memoryview, bytes], bytes]
+Unmask = Callable[[bytes | bytearray | memoryview, bytes], bytes]
 
 
 class LargeFrame:
@@ -25,7 +25,7 @@ class LargeFrame:
         self._unmask = unmask
         self._pieces: list[bytes | bytearray] = []
 
-    def add(self, data: bytes | memoryview) -> None:
+    def add(self, data: bytes | bytearray | memoryview) -> None:
         """The next piece, not longer than what is missing."""
         key = self._key
         if key:

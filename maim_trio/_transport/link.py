@@ -87,7 +87,7 @@ class Link:
         self._writer = Writer(pipe, limits, flusher)
         self.offer = self._writer.offer
         """`send_nowait` without exceptions: queues the parts of a frame, or returns False. A call less per message."""
-        self._glued = glued  # came in one segment with the handshake
+        self._glued: bytes | bytearray = glued  # came in one segment with the handshake
         self._to_answer: tuple[int, str] | None = None
         self.received_all = False  # the peer's close frame, a violation or the end has been seen
         self._reading = False
@@ -192,7 +192,7 @@ class Link:
             return []
         return self._take(data)
 
-    def _take(self, data: bytes) -> list[bytes]:
+    def _take(self, data: bytes | bytearray) -> list[bytes]:
         parser = self._parser
         batch = parser.feed(data)
         if parser.controls:

@@ -98,7 +98,7 @@ class Pipe:
             raise trio.ClosedResourceError
         return number
 
-    async def read(self, size: int = CHUNK) -> bytes:
+    async def read(self, size: int = CHUNK) -> bytes | bytearray:
         """At most `size` bytes, b"" at the end. When it is cancelled nothing was taken."""
         if not self.direct:
             return await self._read_stream(size)
@@ -114,12 +114,14 @@ class Pipe:
             await trio.lowlevel.wait_readable(self.descriptor())
         return data
 
-    def read_nowait(self, size: int) -> bytes | None:
+    def read_nowait(self, size: int) -> bytes | bytearray | None:
         """What is there, b"" at the end, None when nothing is there yet. Only where the pipe is `direct`."""
         try:
             if self._engine is None:
                 assert self._socket is not None  # it is `direct`
-                data = os.read(self._socket.fileno(), size)  # of a closed one that is -1, and refused
+                data: bytes | bytearray = os.read(
+                    self._socket.fileno(), size
+                )  # of a closed one that is -1, and refused
                 self.dry = len(data) < size
             else:
                 decrypted, self.dry = self._engine.read(self.descriptor(), size)

@@ -186,6 +186,29 @@ def test_records_that_hold_nothing_are_read_once_and_then_others_have_their_turn
         os.close(write)
 
 
+@pytest.mark.parametrize("cut", [1, 5, 1000, 16_400])
+def test_many_records_are_decrypted_at_one_go_and_the_rest_of_the_last_is_waited_for(contexts, cut):
+    server, client = connected(*contexts)
+    data = os.urandom(700_000)
+    client._session.write(data)
+    ciphertext = client._outgoing.read()
+    plain = server._decrypt_large(ciphertext[:-cut])
+    assert len(data) - 2 * 16_384 <= len(plain) < len(data)
+    server._take(ciphertext[-cut:], chunks := [])
+    assert b"".join([plain, *chunks]) == data
+
+
+def test_an_end_behind_many_records_is_seen_and_what_follows_it_is_not(contexts):
+    server, client = connected(*contexts)
+    data = os.urandom(300_000)
+    client._session.write(data)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client._session.unwrap()
+    ciphertext = client._outgoing.read()
+    assert server._decrypt_large(ciphertext + bytes(200_000)) == data
+    assert server._ended
+
+
 class Watched:
     """What OpenSSL reads from, and how much that has held: its buffer never shrinks again."""
 

@@ -61,6 +61,14 @@ def stream(mask):
     )
 
 
+@pytest.mark.parametrize("masked", [True, False])
+@given(cuts=st.lists(st.integers(0, 1_000_000), max_size=4))
+def test_what_comes_in_a_buffer_of_its_own_is_cut_into_the_same_messages(masked, cuts):
+    data = stream(b"mask" if masked else None)
+    expected = fed([data], masked=masked)
+    assert fed([bytearray(piece) for piece in pieces_of(data, cuts)], masked=masked) == expected
+
+
 @pytest.mark.parametrize("mask", [None, b"\x01\x80\x37\xff"])
 @given(
     cuts=st.lists(st.integers(0, 1_000_000), max_size=30),

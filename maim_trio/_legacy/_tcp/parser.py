@@ -35,7 +35,7 @@ class TcpParser:
         self._max = max_message
         self._buffer: bytes | bytearray = b""
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | bytearray) -> list[bytes]:
         """The messages that `data` completes, in order; each is UTF-8. Never raises."""
         messages: list[bytes] = []
         if self.close is not None or self.violation is not None:
@@ -54,7 +54,7 @@ class TcpParser:
         self.close = NO_CODE, ENDED
         return True
 
-    def _parse(self, new: bytes, messages: list[bytes]) -> None:
+    def _parse(self, new: bytes | bytearray, messages: list[bytes]) -> None:
         data = self._joined(new)
         if self.missing:
             return
@@ -64,7 +64,7 @@ class TcpParser:
         elif data is new:
             self._buffer = new
 
-    def _joined(self, new: bytes) -> bytes | bytearray:
+    def _joined(self, new: bytes | bytearray) -> bytes | bytearray:
         """What is there to parse. A large frame grows in one bytearray, so small reads cost no copy of all."""
         if self.missing:
             self.missing = max(0, self.missing - len(new))
