@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 __all__ = ["did_you_mean", "nearest", "one_line"]
 
-LIKENESS = 0.7
-"""From 0 to 1: ``prot`` and ``port`` have 0.75. With less, names are offered that nobody meant."""
+LIKENESS = 0.65
+"""From 0 to 1: ``ulr`` and ``url`` have 0.67. With less, names are offered that nobody meant."""
 
 
 def one_line(text: str, limit: int) -> str:
