@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -105,8 +106,11 @@ def without_key(text: str, config: ClientConfig) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    """trio says «all attempts to connect failed»; the reason is in the group that caused it."""
+    """trio says «all attempts to connect failed»; the reason is in the group that caused it, behind the address as a
+    tuple, which the url has told already."""
     cause = error.__cause__
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno)
     return str(cause or error)
