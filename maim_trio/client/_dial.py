@@ -111,6 +111,7 @@ def reason_of(error: OSError) -> str:
     cause = error.__cause__
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-        return os.strerror(cause.errno)
-    return str(cause or error)
+    problem = cause if isinstance(cause, OSError) else error
+    if problem.errno is not None and problem.errno > 0:
+        return os.strerror(problem.errno)
+    return problem.strerror or str(problem)  # of name resolution: its numbers are negative
