@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from maim_trio._runtime.checked import knows_its_names
 from maim_trio.client import (
+    ClientConfig,
     ConnectionEntry,
     WebSocketClient,
     WebSocketMultiClient,
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 
+@knows_its_names(ClientConfig)
 def create_client(url: str, api_key: str, **kwargs: Any) -> WebSocketClient:
     """A `WebSocketClient` with a new `ClientConfig` of these values. Raises ConfigError for wrong ones."""
     return WebSocketClient(create_client_config(url, api_key, **kwargs))

@@ -34,6 +34,10 @@ class ConfigError(MaimError, ValueError):
     """A configuration value is missing, of the wrong type or out of range. The text names the field."""
 
 
+class UnknownField(ConfigError, TypeError):
+    """A name was given that the configuration does not have: a ConfigError, and Python's own error for such a call."""
+
+
 class InvalidMessage(MaimError, ValueError):
     """A message that does not fit the schema. The text names the path of what is wrong, e.g. ``$.message_info.time``.
 

@@ -7,9 +7,11 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,13 @@ from maim_trio._wire.codec import decode
 from maim_trio._wire.credentials import read as read_credentials
 from maim_trio.client import ClientConfig, WebSocketClient, create_client_config
 from maim_trio.message import APIMessageBase, BaseMessageInfo, MessageDim, Seg
-from maim_trio.server import AuthResult, ServerConfig, WebSocketServer, create_server_config
+from maim_trio.server import (
+    AuthResult,
+    ServerConfig,
+    WebSocketServer,
+    create_server_config,
+    create_ssl_server_config,
+)
 from tests.conftest import needs
 from tests.documents import ROOT, Block, all_blocks, blocks_of, documents, server_for
 from tests.peers import node
@@ -317,6 +325,25 @@ def write_files(block: Block, folder: Path) -> None:
             (folder / f"{other.way}.toml").write_text(other.code, encoding="utf-8")
 
 
+def run_openssl(words: list[str]) -> None:
+    """Makes the certificate in a folder of its own, and has a server and a client take it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not there")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(words, cwd=folder, check=True, capture_output=True)
+        cert, key = f"{folder}/server.crt", f"{folder}/server.key"
+        assert create_ssl_server_config("localhost", 0, cert, key).validate()
+        trio.run(connect_over_tls, cert, key)
+
+
+async def connect_over_tls(cert: str, key: str) -> None:
+    config = create_ssl_server_config("127.0.0.1", 0, cert, key, on_auth=authenticate)
+    async with WebSocketServer(config) as server:
+        url = f"wss://localhost:{server.port}/ws"
+        async with WebSocketClient(create_client_config(url, "key-of-alice", ssl_ca_certs=cert)) as client:
+            assert await client.connect(), client.get_last_error()
+
+
 @parametrized("python", "pytest")
 def test_a_file_of_tests_passes(block, tmp_path):
     (tmp_path / "test_block.py").write_text(block.code, encoding="utf-8")
@@ -430,6 +457,8 @@ def check_command(words: list[str]) -> None:
         case ["python", "-m", module, *arguments] if module.startswith("benchmarks."):
             source = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
             assert all(f'"{word}"' in source for word in arguments if word.startswith("--"))
+        case ["openssl", *_]:
+            run_openssl(words)
         case ["python", path, *_]:
             assert (ROOT / path).is_file()
         case _:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from maim_trio._cli.failure import CommandError, UsageError
+from maim_trio._wire.credentials import API_KEY_PARAMETER
 from maim_trio.client import WebSocketClient, create_client_config
+from maim_trio.client._dial import beaten_by_url
 from maim_trio.client._url import parse_url
 from maim_trio.errors import ConfigError
 
@@ -69,7 +71,7 @@ def client_for(arguments: Namespace, take: Take, **config: Any) -> CommandClient
     """The client that the arguments describe; UsageError when they describe none."""
     try:
         parse_url(arguments.url)  # its own words, which do not repeat the URL
-        return CommandClient(
+        client = CommandClient(
             take,
             url=arguments.url,
             api_key=own_key(arguments),
@@ -81,6 +83,9 @@ def client_for(arguments: Namespace, take: Take, **config: Any) -> CommandClient
         )
     except ConfigError as error:
         raise UsageError(str(error)) from None
+    if API_KEY_PARAMETER in beaten_by_url(client.config):
+        raise UsageError("--url has an api_key= that differs from the API key given otherwise: leave one of them out")
+    return client
 
 
 def own_key(arguments: Namespace) -> str:

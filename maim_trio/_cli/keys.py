@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from maim_trio._cli.failure import UsageError
 from maim_trio._wire.credentials import MAX_API_KEY, MAX_NAME
+from maim_trio._wire.text import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 EXAMPLE: Final = """\
 [[key]]
@@ -66,7 +67,8 @@ def parse_keys(text: str, name: str) -> list[KeyEntry]:
     """The entries of a key file's text; `name` is what errors call the file."""
     document = load_toml(text, name)
     if set(document) - {"key"}:
-        raise UsageError(f"{name}: only [[key]] entries with key, user and platforms may stand in a key file")
+        hint = hint_at(document, ("key",))
+        raise UsageError(f"{name}: only [[key]] entries with key, user and platforms may stand in a key file{hint}")
     return [_entry(item, where) for item, where in placed_entries(document, "key", text, name)]
 
 
@@ -129,10 +131,20 @@ def _entry(raw: Any, where: str) -> KeyEntry:
     if not isinstance(raw, dict):
         raise UsageError(f"{where}: must be a table with key and user")
     if set(raw) - _FIELDS:
-        raise UsageError(f"{where}: has a field that is not key, user or platforms")
+        raise UsageError(f"{where}: has a field that is not key, user or platforms{hint_at(raw, _FIELDS)}")
     key = checked_text(raw.get("key"), f"{where}: key", MAX_API_KEY)
     user = checked_text(raw.get("user"), f"{where}: user", MAX_NAME)
     return KeyEntry(key, user, _platforms(raw, where), where)
+
+
+def hint_at(raw: Mapping[str, Any], known: Iterable[str]) -> str:
+    """Which name was misspelt, when it is much like a right one; any other may be a key that stands in its place."""
+    known = sorted(known)
+    for name in raw:
+        near = None if name in known else nearest(name, known)
+        if near is not None:
+            return f": {name}; did you mean {near}?"
+    return ""
 
 
 def _platforms(raw: dict[str, Any], where: str) -> frozenset[str] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from maim_trio._cli.client import RECEIVER_VARIABLE, own_key, read_secret
 from maim_trio._cli.failure import UsageError
-from maim_trio._cli.keys import checked_text, load_toml, placed_entries, read_text
+from maim_trio._cli.keys import checked_text, hint_at, load_toml, placed_entries, read_text
 from maim_trio._legacy.bridge import Route
 from maim_trio._wire.credentials import MAX_API_KEY, MAX_NAME
 
@@ -61,7 +61,8 @@ def _route(raw: Any, where: str) -> Route:
     if not isinstance(raw, dict):
         raise UsageError(f"{where}: must be a table with name and key")
     if set(raw) - _FIELDS:
-        raise UsageError(f"{where}: has a field that is not name, key, to, to_platform or outbox")
+        hint = hint_at(raw, _FIELDS)
+        raise UsageError(f"{where}: has a field that is not name, key, to, to_platform or outbox{hint}")
     return Route(
         checked_text(raw.get("name"), f"{where}: name", MAX_NAME),
         checked_text(raw.get("key"), f"{where}: key", MAX_API_KEY),

@@ -34,6 +34,7 @@ __all__ = ["Dialled", "Target", "dial", "make_target", "open_stream"]
 
 _ACCEPTED: Final = LEGACY_HEADER.decode()
 _TCP_PORTS: Final = {"tcp": 18000, "tcps": 18000}
+_OR_TCP: Final = ", and with tcp:// if it is in TCP mode"
 _NOT_LET_IN: Final = (
     "the server ended the connection when it had seen platform and token: it does not let this client in"
 )
@@ -122,9 +123,12 @@ async def dial(target: Target, limits: Limits, open_stream: OpenStream) -> Diall
             open_it = _open_tcp if target.scheme in _TCP_PORTS else _open_ws
             return await open_it(target, limits, await open_stream(target))
         except HandshakeFailed as failure:
-            detail = detail_of(failure, tls=target.address.secure, secrets=target.secrets)
+            detail = detail_of(failure, tls=target.address.secure, secrets=target.secrets, tcp_mode=_OR_TCP)
             retry_after = failure.headers.get("retry-after")
-            return of_verdict(after_refusal(failure.status, retry_after, now=time.time(), detail=detail))
+            verdict = after_refusal(
+                failure.status, retry_after, now=time.time(), detail=detail, lasting=failure.lasting
+            )
+            return of_verdict(verdict)
         except ValueError as error:  # a CA file that has gone, a name that no resolver can be asked about
             return Ending(f"cannot connect as configured: {error}", refused=True)
         except OSError as error:

@@ -110,20 +110,23 @@ class Host(LegacyEndpoint):
         super()._prepare()
         self._raise_problem()
         self._closing = False
-        if not self.config.enable_token:
-            host = self.config.host
-            risk = "" if is_loopback(host) else f": whoever reaches {host} can read and send messages"
-            self.log.warning("no tokens are asked for (enable_token is off), so everybody is let in%s", risk)
 
     async def _admit(self, links: trio.Nursery, up: Callable[[], None]) -> None:
         self._links = links
         self._listeners = await self.open_listeners()
         try:
+            self._say_who_may_come()
             self.log.info("listening on %s, port %d, mode %s", self.config.host, self.port, self.mode)
             up()
             await trio.serve_listeners(self._connection, [*self._listeners], handler_nursery=links)
         finally:
             self._listeners = []
+
+    def _say_who_may_come(self) -> None:
+        if not self.config.enable_token:
+            host = self.config.host
+            risk = "" if is_loopback(host) else f": whoever reaches {host} can read and send messages"
+            self.log.warning("no tokens are asked for (enable_token is off), so everybody is let in%s", risk)
 
     def _links_opened(self, links: trio.Nursery) -> None:
         self.flusher = Flusher()

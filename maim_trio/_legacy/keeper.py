@@ -78,7 +78,7 @@ class Keeper:
         return self._served.connection
 
     async def wait_outcome(self) -> bool:
-        """True once connected, False as soon as the server has refused."""
+        """True once connected, False as soon as the server has refused, or cannot be had as things are."""
         refusals = self._refusals
         while self.connection is None and self._refusals == refusals:
             await self._changed.wait()
@@ -118,7 +118,7 @@ class Keeper:
             delay = pace.next_delay(ending, lived, random.random())  # noqa: S311 - jitter, no secret
             self._tell(ending, pace, target)
             self._client.log.debug("next attempt in %.2f s: %s", delay, ending.reason)
-            self._refusals += ending.refused
+            self._refusals += ending.refused or ending.lasting
             self._change()
             await trio.sleep(ending.at_least)
             self._hurried = trio.Event()
@@ -133,6 +133,9 @@ class Keeper:
             self._said = ending.reason
             log.error("%s does not let platform %s in: %s; it is tried again now and then",
                 target.address.shown, target.platform, ending.reason)  # fmt: skip
+        elif ending.lasting and ending.reason != self._said:
+            self._said = ending.reason
+            log.error("cannot connect to %s as it is: %s; it is tried again", target.address.shown, ending.reason)
         if ending.replaced and pace.replaced == RIVALRY_SAID:
             log.warning(
                 "another client keeps connecting to %s as platform %s, and only one can be there:"

@@ -37,7 +37,8 @@ class Ending:
     """Why there is no connection, or none any more.
 
     `refused`: the server does not want this client as it is, so trying again soon is of no use. `replaced`: another
-    client has come with the same platform. `at_least`: seconds the server has asked for.
+    client has come with the same platform. `at_least`: seconds the server has asked for. `lasting`: there is something
+    to mend before it can work.
     """
 
     reason: str
@@ -45,6 +46,7 @@ class Ending:
     replaced: bool = False
     at_least: float = 0.0
     whole_delay: bool = False
+    lasting: bool = False
 
 
 def after_end(closed: Closed | None, *, counted: bool) -> Ending:
@@ -65,7 +67,11 @@ def after_end(closed: Closed | None, *, counted: bool) -> Ending:
 def of_verdict(verdict: Verdict) -> Ending:
     """The same in other words: what is final for a client of the API-Server is a long wait here."""
     return Ending(
-        verdict.reason, refused=not verdict.reconnect, at_least=verdict.at_least, whole_delay=verdict.whole_delay
+        verdict.reason,
+        refused=not verdict.reconnect,
+        at_least=verdict.at_least,
+        whole_delay=verdict.whole_delay,
+        lasting=verdict.lasting,
     )
 
 

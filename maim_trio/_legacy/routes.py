@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from maim_trio._legacy.dial import Target, make_target
 from maim_trio._wire.credentials import mask
+from maim_trio._wire.text import did_you_mean, one_line
 from maim_trio.errors import ConfigError
 
 if TYPE_CHECKING:
     from typing import Self
+
+MAX_SHOWN = 80
+"""Characters of what somebody else has named that go into a line of the log."""
 
 __all__ = ["RouteConfig", "TargetConfig", "targets_of"]
 
@@ -38,9 +43,15 @@ class TargetConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """From a plain dict; absent keys are None, others are ignored. ConfigError for what is no dict."""
+        """From a plain dict; absent keys are None, others are ignored, with a WARNING that names them. ConfigError for
+        what is no dict."""
+        return cls._from_dict(data, "a target")
+
+    @classmethod
+    def _from_dict(cls, data: Mapping[str, Any], owner: str) -> Self:
         if not isinstance(data, Mapping):
             raise ConfigError(f"a target must be a dict, not {type(data).__name__}")
+        _warn_of_unknown(data, ("url", "token", "ssl_verify"), owner)
         return cls(url=data.get("url"), token=data.get("token"), ssl_verify=data.get("ssl_verify"))
 
 
@@ -62,17 +73,28 @@ class RouteConfig:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """From ``{"route_config": {platform: {"url": …, "token": …}}}``, which is not changed.
 
-        ConfigError for what is not like that.
+        ConfigError for what is not like that. Further keys are ignored, with a WARNING that names them.
         """
         routes = data.get("route_config") if isinstance(data, Mapping) else None
         if not isinstance(routes, Mapping):
             raise ConfigError('a router\'s configuration must be like {"route_config": {"qq": {"url": "ws://…"}}}')
-        return cls(
-            {
-                platform: target if isinstance(target, TargetConfig) else TargetConfig.from_dict(target)
-                for platform, target in routes.items()
-            }
-        )
+        _warn_of_unknown(data, ("route_config",), "a router's configuration")
+        return cls({platform: _target_from(platform, target) for platform, target in routes.items()})
+
+
+def _target_from(platform: object, target: Any) -> TargetConfig:
+    if isinstance(target, TargetConfig):
+        return target
+    return TargetConfig._from_dict(target, f"the target of platform {one_line(str(platform), MAX_SHOWN)}")
+
+
+def _warn_of_unknown(data: Mapping[str, Any], known: tuple[str, ...], owner: str) -> None:
+    """Programs that keep more in these dicts go on working; who has mistyped something finds it in the log."""
+    unknown = [str(name) for name in data if name not in known]
+    if unknown:
+        shown = one_line(", ".join(unknown), MAX_SHOWN)
+        hint = did_you_mean(unknown, known)
+        logging.getLogger("maim_trio.config").warning("%s has no field %s: ignored%s", owner, shown, hint)
 
 
 def targets_of(config: RouteConfig) -> dict[str, Target]:

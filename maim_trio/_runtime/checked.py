@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import logging
 import math
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-from maim_trio.errors import ConfigError
+from maim_trio._wire.text import did_you_mean
+from maim_trio.errors import ConfigError, UnknownField
 
 if typing.TYPE_CHECKING:
     from typing import Self
 
 Check = Callable[[Any], str | None]
 """Returns what is wrong with a value, as the end of a sentence that begins with the field's name, or None."""
+
+P = typing.ParamSpec("P")
+R = typing.TypeVar("R")
 
 DAY = 86_400.0
 
@@ -117,9 +122,16 @@ class Checked:
     owner: ClassVar[str] = ""
     """What errors call it, where users do not know this class by its own name."""
 
+    _noun: ClassVar[str] = ""
+    """What errors about a name that is no field call it, where that is another word."""
+
+    def __new__(cls, *_positional: Any, **fields: Any) -> Self:
+        refuse_unknown(cls, fields)
+        return super().__new__(cls)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.__dataclass_fields__ and name not in self.__dict__ and not name.startswith("_"):
-            raise ConfigError(f"{self._title()} has no field {name}")  # a misspelt hook would never be called
+            refuse_unknown(type(self), [name])  # a misspelt hook would never be called
         super().__setattr__(name, value)
 
     def __post_init__(self) -> None:
@@ -144,7 +156,8 @@ class Checked:
         table = values.get(cls.section, values)
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: `{cls.section}` must be a table")
-        return cls._from_values(table, lambda name: f"{path}: key `{name}`")
+        place = "" if table is values else f" (in the table [{cls.section}])"
+        return cls._from_values(table, lambda name: f"{path}: key `{name}`", place)
 
     @classmethod
     def from_env(cls, prefix: str = "MAIM_") -> Self:
@@ -183,10 +196,7 @@ class Checked:
 
         TypeError, and nothing changed, for a custom handler that fits no form.
         """
-        names = {field.name for field in dataclasses.fields(self)}
-        unknown = sorted(set(changes) - names)
-        if unknown:
-            raise ConfigError(f"{self._title()} has no field {', '.join(unknown)}")
+        refuse_unknown(type(self), changes)
         checked = {name: self._checked(name, value) for name, value in changes.items()}
         changed = {name for name, value in checked.items() if getattr(self, name) != value}
         for name, value in checked.items():
@@ -207,21 +217,27 @@ class Checked:
         return cls.owner or cls.__name__
 
     @classmethod
-    def _from_values(cls, values: Mapping[str, Any], place: Callable[[str], str]) -> Self:
+    def _from_values(cls, values: Mapping[str, Any], place: Callable[[str], str], table: str = "") -> Self:
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for name, value in values.items():
             if name not in fields:
-                raise ConfigError(f"{place(name)}: {cls.__name__} has no such field")
+                raise ConfigError(f"{place(name)}: {cls.__name__} has no such field{cls._hint(name, value)}{table}")
             if not fields[name].metadata["in_files"]:
-                raise ConfigError(f"{place(name)}: this is a Python object; assign it in your program")
+                raise ConfigError(f"{place(name)}: this is a Python object; assign it in your program{table}")
             wrong = _wrong(fields[name], value)
             if wrong is not None:
-                raise ConfigError(f"{place(name)} {wrong}")
+                raise ConfigError(f"{place(name)} {wrong}{table}")
             try:
                 _normalised(fields[name], value)
             except ConfigError as error:  # in what is nested in it
                 raise ConfigError(f"{place(name)}: {error}") from None
         return cls(**values)
+
+    @classmethod
+    def _hint(cls, name: str, value: Any) -> str:
+        if isinstance(value, dict):
+            return f"; its table is called [{cls.section}]"
+        return did_you_mean([name], [field.name for field in dataclasses.fields(cls)])
 
     def _checked(self, name: str, value: Any) -> Any:
         field = self.__dataclass_fields__[name]
@@ -244,6 +260,30 @@ def _wrong(field: dataclasses.Field[Any], value: Any) -> str | None:
         return wrong
     hidden = field.metadata["secret"] or not field.metadata["in_files"]
     return f"{wrong}, not {type(value).__name__ if hidden else f'{value!r:.80}'}"
+
+
+def refuse_unknown(config: type[Checked], names: Iterable[str], *, also: Iterable[str] = ()) -> None:
+    """Raises UnknownField, with the nearest right names, when one is neither a field nor in `also`."""
+    known = [*(field.name for field in dataclasses.fields(config)), *also]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UnknownField(
+            f"{config._noun or config._title()} has no field {', '.join(unknown)}{did_you_mean(unknown, known)}"
+        )
+
+
+def knows_its_names(config: type[Checked]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """For a factory with required arguments: a misspelt keyword is named before Python misses what was meant by it."""
+
+    def decorate(factory: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(factory)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            refuse_unknown(config, kwargs)
+            return factory(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 _SCALARS: Mapping[str, type[Any]] = {"bool": bool, "int": int, "float": float}

@@ -17,6 +17,7 @@ from . import exchange, heads
 from .heads import Accept, BadHead, Refuse, Request
 from .link import Link
 from .pipe import LOST, Pipe, peer_of
+from .tls import is_lasting
 
 if TYPE_CHECKING:
     import trio_websocket
@@ -48,7 +49,7 @@ class HandshakeFailed(Exception):
 
     `status` is the HTTP status of its refusal, 0 when there was none; `message` says in short what happened, without
     anything secret. `body` (at most 64 KiB) and `headers` (names in lower case) are the refusal's. `no_http`: what
-    came, if anything, was no HTTP.
+    came, if anything, was no HTTP. `lasting`: trying again soon is of no use, as with a certificate that does not fit.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class HandshakeFailed(Exception):
         headers: Mapping[str, str] | None = None,
         *,
         no_http: bool = False,
+        lasting: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -66,6 +68,7 @@ class HandshakeFailed(Exception):
         self.body = body
         self.headers: Mapping[str, str] = headers or {}
         self.no_http = no_http
+        self.lasting = lasting
 
 
 class _Tap(trio.abc.Stream):
@@ -356,7 +359,8 @@ class _Dialogue(_Tap):
             except BadHead as bad:
                 self._failure = HandshakeFailed(0, bad.reason, no_http=True)
             except LOST as error:
-                self._failure = HandshakeFailed(0, exchange.explain(error), no_http=True)
+                lasting = is_lasting(error.__cause__)
+                self._failure = HandshakeFailed(0, exchange.explain(error), no_http=True, lasting=lasting)
                 await exchange.tell_why_tls_failed(self._pipe.stream, error)
             self._scope.cancel()
         await trio.sleep_forever()

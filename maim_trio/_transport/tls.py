@@ -18,6 +18,7 @@ __all__ = [
     "client_context",
     "client_stream",
     "explain",
+    "is_lasting",
     "peer_certificate",
     "server_context",
     "server_stream",
@@ -210,13 +211,36 @@ _EXPLANATIONS: Final = {
 }
 
 
+_UNKNOWN_AUTHORITY: Final = "; ssl_ca_certs names the file of its authority (in the older half: ssl_verify)"
+
+_REMEDIES: Final = {  # by OpenSSL's X509_V_ERR_*
+    9: "; it is valid only later, or the clock of this machine is wrong",
+    10: "; it has to be renewed, or the clock of this machine is wrong",
+    18: _UNKNOWN_AUTHORITY,
+    19: _UNKNOWN_AUTHORITY,
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
+    62: "; the url must name the server as its certificate does",
+    64: "; the url must name the server as its certificate does",
+}
+_NOT_SOON: Final = frozenset({_NO_TLS, _WANTS_CERTIFICATE, _NOT_ACCEPTED, f"{_NOT_ACCEPTED}: it has expired"})
+
+
 def explain(error: ssl.SSLError) -> str:
-    """Why a TLS handshake failed, in words that show nothing of what was sent."""
+    """Why a TLS handshake failed, in words that show nothing of what was sent, and what helps."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS certificate not accepted: {error.verify_message}"
+        said = error.verify_message.rstrip(".")
+        return f"TLS certificate not accepted: {said}{_REMEDIES.get(error.verify_code, '')}"
     reason = getattr(error, "reason", None) or "connection closed"
     explanation = _EXPLANATIONS.get(reason)
     return f"TLS handshake failed: {explanation} ({reason})" if explanation else f"TLS handshake failed: {reason}"
+
+
+def is_lasting(error: BaseException | None) -> bool:
+    """Whether somebody has to change something before such a handshake can succeed: certificates, or the url."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    return isinstance(error, ssl.SSLError) and _EXPLANATIONS.get(getattr(error, "reason", None) or "") in _NOT_SOON
 
 
 def speaks_plain_http(error: BaseException) -> bool:

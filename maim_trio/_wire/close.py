@@ -91,7 +91,8 @@ class Verdict:
 
     `reconnect`: try again with backoff, otherwise give up for good. `reason`: a sentence for `get_last_error()`.
     `unauthorized`: the key was refused. `at_least`: seconds the server asked to wait. `whole_delay`: the first delay is
-    not to be shortened by jitter, wait at least `reconnect_delay`.
+    not to be shortened by jitter, wait at least `reconnect_delay`. `lasting`: with `reconnect`, somebody has to mend
+    something first, so whoever waits for an outcome is told now; attempts go on in the background.
     """
 
     reconnect: bool
@@ -99,6 +100,7 @@ class Verdict:
     unauthorized: bool = False
     at_least: float = 0.0
     whole_delay: bool = False
+    lasting: bool = False
 
 
 def after_close(code: int, reason: str = "") -> Verdict:
@@ -118,14 +120,17 @@ def after_close(code: int, reason: str = "") -> Verdict:
     )
 
 
-def after_refusal(status: int, retry_after: str | None = None, *, now: float, detail: str = "") -> Verdict:
+def after_refusal(
+    status: int, retry_after: str | None = None, *, now: float, detail: str = "", lasting: bool = False
+) -> Verdict:
     """What to do after a handshake was answered with HTTP `status`; 0 means that no answer came at all.
 
     `retry_after` is the header as it came, `now` the Unix time in seconds, `detail` what the body or the network said.
-    Only the four statuses that cannot change by themselves are final.
+    `lasting`: no answer came because of what somebody has to mend. Only the four statuses that cannot change by
+    themselves are final.
     """
     if status == 0:
-        return Verdict(True, _sentence("the server could not be reached", "", detail))
+        return Verdict(True, _sentence("the server could not be reached", "", detail), lasting=lasting)
     text = _REFUSAL_TEXTS.get(status, "the server refused the WebSocket handshake")
     return Verdict(
         reconnect=status not in _FATAL_REFUSALS,

@@ -43,7 +43,9 @@ class WebSocketClient(ClientCore):
 
         Tries again while the server is not there, for `connect_timeout` seconds; after that it returns False and, with
         `auto_reconnect`, goes on in the background. At once False, without further attempts, when the server refused
-        (400, 401, 403, 404). `get_last_error` says why. Cancelling it leaves the attempts to the background.
+        (400, 401, 403, 404), and at once False, with further attempts in the background, when TLS cannot work as it is,
+        as with a certificate that is not accepted. `get_last_error` says why. Cancelling it leaves the attempts to the
+        background.
         """
         await trio.lowlevel.checkpoint()
         if not self._ready():

@@ -5,7 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from maim_trio._runtime.checked import flag, one_of, option, optional_flag, seconds, string_map, text, whole
+from maim_trio._runtime.checked import (
+    flag,
+    knows_its_names,
+    one_of,
+    option,
+    optional_flag,
+    refuse_unknown,
+    seconds,
+    string_map,
+    text,
+    whole,
+)
 from maim_trio._runtime.config import CommonConfig
 from maim_trio._transport.tls import client_context
 from maim_trio.client._url import parse_url
@@ -131,8 +142,9 @@ def create_ssl_client_config(
 ) -> ClientConfig:
     """A `ClientConfig` for a TLS connection, from a URL or from `host`, `port` and `path`. ``ws://`` becomes ``wss://``.
 
-    Raises ConfigError, TypeError for unknown names.
+    Raises ConfigError, also for unknown names.
     """
+    refuse_unknown(ClientConfig, kwargs, also=("host", "port", "path"))
     if url is None:
         url = f"wss://{f'[{host}]' if ':' in host else host}:{port}{path}"
     elif url.startswith("ws://"):
@@ -140,6 +152,7 @@ def create_ssl_client_config(
     return ClientConfig(url=url, api_key=api_key or "", **{"ssl_enabled": True, **kwargs})
 
 
+@knows_its_names(ClientConfig)
 def create_client_config(url: str, api_key: str, **kwargs: Any) -> ClientConfig:
-    """A `ClientConfig` from the two required values and keywords. Raises ConfigError, TypeError for unknown names."""
+    """A `ClientConfig` from the two required values and keywords. Raises ConfigError, also for unknown names."""
     return ClientConfig(url=url, api_key=api_key, **kwargs)

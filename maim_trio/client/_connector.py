@@ -59,6 +59,7 @@ class Connector:
         self._pursuit = trio.CancelScope()
         self._unwaited_failures = 0
         self._failed_attempts = 0
+        self._lasting_failures = 0
 
     # -- what callers want
 
@@ -127,10 +128,14 @@ class Connector:
             await self._changed.wait()
 
     async def try_on(self) -> bool:
-        """Like `wait_outcome`, and as long as somebody waits here passing trouble is no reason to give up."""
+        """Like `wait_outcome`, and as long as somebody waits here passing trouble is no reason to give up. False also
+        when an attempt has failed for what will not pass by itself."""
         self._waiting += 1
+        failures = self._lasting_failures
         try:
-            return await self.wait_outcome()
+            while self.connection is None and self.given_up is None and self._lasting_failures == failures:
+                await self._changed.wait()
+            return self.connection is not None
         finally:
             self._waiting -= 1
 
@@ -180,6 +185,7 @@ class Connector:
                 self._unwaited_failures += 1
             self.note(verdict.reason)
             self._failed_attempts += 1
+            self._lasting_failures += verdict.lasting
             self.change()
             reason = self._reason_to_give_up(verdict)
             if reason is not None:

@@ -20,7 +20,7 @@ from maim_trio._wire import close
 from maim_trio._wire.codec import Standard, encode_standard
 from maim_trio.client._config import ClientConfig
 from maim_trio.client._connector import Connector
-from maim_trio.client._dial import open_stream, secrets_of
+from maim_trio.client._dial import beaten_by_url, open_stream, secrets_of
 from maim_trio.client._hooks import HookQueue
 from maim_trio.client._stream import MessageStream, StreamLane
 from maim_trio.client._url import Address, parse_url
@@ -209,6 +209,10 @@ class ClientCore(Endpoint):
     def _prepare(self) -> None:
         super()._prepare()
         self._raise_problem()
+        for name in beaten_by_url(self.config):
+            self.log.warning(
+                "the url has another %s= than the field %s: servers go by the url; leave one out", name, name
+            )
         self.ping_timeout = self.config.ping_timeout
         self._connector.given_up = self._connector.last_error = None
         for lane in (self._session.lane, self._stream_lane):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from maim_trio._runtime.log import without
 from maim_trio._transport.handshake import HandshakeFailed, open_link
 from maim_trio._transport.tls import client_stream
 from maim_trio._wire.close import Verdict, after_refusal
-from maim_trio._wire.credentials import API_KEY_PARAMETER, write
+from maim_trio._wire.credentials import API_KEY_PARAMETER, PLATFORM_PARAMETER, write
 from maim_trio.client._url import Address, parse_url
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from maim_trio._transport.link import Link
     from maim_trio.client._config import ClientConfig
 
+
+DEFAULT_PLATFORM = "default"
 
 OpenStream = Callable[[Address], Awaitable[trio.abc.Stream]]
 
@@ -43,7 +46,11 @@ async def dial(config: ClientConfig, connection_uuid: str, limits: Limits, open_
             return await _open(config, connection_uuid, limits, open_stream)
         except HandshakeFailed as failure:
             verdict = after_refusal(
-                failure.status, failure.headers.get("retry-after"), now=time.time(), detail=_detail(failure, config)
+                failure.status,
+                failure.headers.get("retry-after"),
+                now=time.time(),
+                detail=_detail(failure, config),
+                lasting=failure.lasting,
             )
         except ValueError as error:  # a header that cannot be sent, a name that no resolver can be asked about
             verdict = Verdict(False, f"cannot connect as configured: {error}")
@@ -63,10 +70,10 @@ def _detail(failure: HandshakeFailed, config: ClientConfig) -> str:
     return detail_of(failure, tls=config.uses_tls, secrets=secrets_of(config))
 
 
-def detail_of(failure: HandshakeFailed, *, tls: bool, secrets: Iterable[str]) -> str:
+def detail_of(failure: HandshakeFailed, *, tls: bool, secrets: Iterable[str], tcp_mode: str = "") -> str:
     """The server's own words, when it sent the JSON that ours sends, without what is secret in them."""
     if failure.no_http and not tls:
-        return f"{failure.message}; if the server expects TLS, the url must begin with wss://"
+        return f"{failure.message}; if the server expects TLS, the url must begin with wss://{tcp_mode}"
     try:
         body = msgspec.json.decode(failure.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -82,14 +89,29 @@ def secrets_of(config: ClientConfig) -> tuple[str, ...]:
     return (*keys, *(quote(key, safe="", errors="replace") for key in keys))
 
 
+def beaten_by_url(config: ClientConfig) -> list[str]:
+    """The fields that say one thing and the query of the URL another: servers go by the query."""
+    query: dict[str, str] = {}
+    for name, value in parse_qsl(config.url.partition("?")[2]):
+        query.setdefault(name, value)
+    given = {API_KEY_PARAMETER: config.api_key, PLATFORM_PARAMETER: config.platform}
+    if config.platform == DEFAULT_PLATFORM:  # which nobody need have meant
+        del given[PLATFORM_PARAMETER]
+    return [name for name, value in given.items() if value and query.get(name, value) != value]
+
+
 def without_key(text: str, config: ClientConfig) -> str:
     """A server's own words without the key."""
     return without(text, secrets_of(config))
 
 
 def reason_of(error: OSError) -> str:
-    """trio says «all attempts to connect failed»; the reason is in the group that caused it."""
+    """trio says «all attempts to connect failed»; the reason is in the group that caused it, behind the address as a
+    tuple, which the url has told already."""
     cause = error.__cause__
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
-    return str(cause or error)
+    problem = cause if isinstance(cause, OSError) else error
+    if problem.errno is not None and problem.errno > 0:
+        return os.strerror(problem.errno)
+    return problem.strerror or str(problem)  # of name resolution: its numbers are negative

@@ -172,7 +172,7 @@ class MultiClientConfig(_Notes, CallbackConfig):
 
 
 def create_multi_client_config(**kwargs: Any) -> MultiClientConfig:
-    """A `MultiClientConfig` from keywords. Raises ConfigError for wrong values, TypeError for unknown names."""
+    """A `MultiClientConfig` from keywords. Raises ConfigError for wrong values and unknown names."""
     return MultiClientConfig(**kwargs)
 
 
@@ -180,5 +180,5 @@ def create_multi_client_config_with_connections(
     connections: Mapping[str, Mapping[str, Any] | ConnectionEntry], **kwargs: Any
 ) -> MultiClientConfig:
     """A `MultiClientConfig` with connections, each a dict of its fields or a `ConnectionEntry`. `connections` is not
-    changed. Raises ConfigError for wrong values, TypeError for unknown names."""
+    changed. Raises ConfigError for wrong values and unknown names."""
     return MultiClientConfig(connections=dict(connections), **kwargs)  # type: ignore[arg-type]  # made into entries

@@ -113,7 +113,7 @@ def is_loopback(host: str) -> bool:
 
 
 def create_server_config(**kwargs: Any) -> ServerConfig:
-    """A `ServerConfig` from keywords. Raises ConfigError for wrong values, TypeError for unknown names."""
+    """A `ServerConfig` from keywords. Raises ConfigError for wrong values and unknown names."""
     return ServerConfig(**kwargs)
 
 

@@ -113,9 +113,6 @@ class Host(Endpoint):
         config = self.config
         self.path, self.allowed_origins = config.path, config.allowed_origins
         self.ping_timeout, self.max_invalid_frames = config.ping_timeout, config.max_invalid_frames
-        if config.on_auth is None:
-            risk = "" if config.is_loopback() else f": whoever reaches {config.host} can read and send messages"
-            self.log.warning("no on_auth is set, so everybody is let in as user %r%s", EVERYBODY, risk)
 
     async def _main(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
@@ -137,11 +134,18 @@ class Host(Endpoint):
         await self._restore(await self._open_store(links))
         self._listeners = await self.open_listeners()
         try:
+            self._say_who_may_come()
             self.log.info("listening on %s, port %d, path %s", self.config.host, self.port, self.path)
             up()
             await trio.serve_listeners(self._connection, [*self._listeners], handler_nursery=links)
         finally:
             self._listeners = []
+
+    def _say_who_may_come(self) -> None:
+        config = self.config
+        if config.on_auth is None:
+            risk = "" if config.is_loopback() else f": whoever reaches {config.host} can read and send messages"
+            self.log.warning("no on_auth is set, so everybody is let in as user %r%s", EVERYBODY, risk)
 
     async def open_listeners(self) -> Sequence[trio.SocketListener | TlsListener]:
         """What connections are accepted from."""

@@ -61,3 +61,11 @@ def test_a_url_that_is_none_is_refused_without_repeating_what_is_in_it():
     with pytest.raises(UsageError, match="url must begin with ws:// or wss://, not 'http'") as caught:
         client_for(arguments("--key", "k", "--url", f"http://host/?api_key={SECRET}"), ignore)
     assert SECRET not in str(caught.value)
+
+
+def test_two_different_keys_are_one_too_many():
+    url = f"ws://host/ws?api_key={SECRET}"
+    with pytest.raises(UsageError, match="--url has an api_key= that differs from the API key") as caught:
+        client_for(arguments("--key", "another", "--url", url), ignore)
+    assert SECRET not in str(caught.value)
+    assert client_for(arguments("--key", SECRET, "--url", url), ignore).config.api_key == SECRET

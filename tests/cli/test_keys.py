@@ -111,6 +111,7 @@ def test_a_mistake_in_the_toml_is_told_with_its_place():
         ('key = "b\\u0000"\nuser = "bob"', "key has white space around it or holds characters that cannot be typed"),
         (f'key = "{"b" * 4097}"\nuser = "bob"', "key is longer than 4096 characters"),
         ('key = "b"\nuser = "bob"\nplatform = "qq"', "has a field that is not key, user or platforms"),
+        ('key = "b"\nusr = "bob"', "has a field that is not key, user or platforms: usr; did you mean user?"),
         ('key = "b"\nuser = "bob"\nplatforms = "qq"', 'platforms must be a list such as ["qq", "wechat"]'),
         ('key = "b"\nuser = "bob"\nplatforms = []', "platforms is empty, so the key is of no use"),
         ('key = "b"\nuser = "bob"\nplatforms = [1]', "a platform must be a string in quotes"),
@@ -129,6 +130,7 @@ def test_a_mistake_in_an_entry_is_told_with_its_line(entry, problem):
         ("", "there is no [[key]] entry in it"),
         ('[key]\nkey = "a"\nuser = "alice"', "an entry begins with [[key]], in two pairs of brackets"),
         ('"sk-a" = "alice"', "only [[key]] entries with key, user and platforms may stand in a key file"),
+        ('[[keys]]\nkey = "a"', "may stand in a key file: keys; did you mean key?"),
         ("key = [5]", "(key 1): must be a table with key and user"),
     ],
 )

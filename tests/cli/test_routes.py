@@ -96,6 +96,11 @@ def test_key_and_token_may_be_in_files(tmp_path):
             "b.toml, line 1 (platform 1): has a field that is not name, key, to, to_platform or outbox",
         ),
         (
+            "[[platform]]\nname = 'qq'\nkey = 'secret'\nto_plattform = 'bot'",
+            "b.toml, line 1 (platform 1): has a field that is not name, key, to, to_platform or outbox:"
+            " to_plattform; did you mean to_platform?",
+        ),
+        (
             "[[platform]]\nname = 'qq'\nkey = 'secret'\n[[platform]]\nname = 'qq'\nkey = 'secret2'",
             "b.toml, line 4 (platform 2): platform qq stands there twice",
         ),

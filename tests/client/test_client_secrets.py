@@ -171,6 +171,23 @@ async def test_a_logger_of_the_users_own_is_told_no_key(network, play):
     assert_clean("\n".join(lines))
 
 
+@pytest.mark.parametrize(
+    ("url", "platform", "beaten"),
+    [
+        (f"{URL}?api_key={QUERY_KEY}", "qq", ["api_key"]),
+        (f"{URL}?api_key={QUERY_KEY}&platform=web", "qq", ["api_key", "platform"]),
+        (f"{URL}?api_key={KEY}&platform=qq", "qq", []),
+        (f"{URL}?api_key=&api_key={KEY}&platform=web", "default", []),
+    ],
+)
+async def test_a_url_that_says_something_else_than_a_field_is_told_of(network, everything_said, url, platform, beaten):
+    """Servers go by the query, so the field would be without any effect."""
+    async with network.client(KEY, url=url, platform=platform):
+        said = [line for line in everything_said().splitlines() if "servers go by the url" in line and "%s" not in line]
+    assert [line.split()[4] for line in dict.fromkeys(said)] == [f"{name}=" for name in beaten]
+    assert_clean("\n".join(said))
+
+
 async def test_errors_of_use_do_not_show_it(network):
     client = secretive(network)
     caught = []

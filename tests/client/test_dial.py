@@ -336,3 +336,13 @@ def free_port():
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
+
+
+async def test_nobody_there_is_said_in_words_and_not_in_pythons_way(free_port):
+    verdict = await really(f"ws://127.0.0.1:{free_port}/ws")
+    assert verdict.reason == "the server could not be reached: Connection refused"
+
+
+async def test_a_name_that_is_not_known_is_said_without_a_number():
+    verdict = await really("ws://nonexistent.invalid/ws")
+    assert "Errno" not in verdict.reason

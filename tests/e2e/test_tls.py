@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import ssl
 import warnings
 
@@ -11,6 +12,7 @@ import trio
 
 from maim_trio._transport.tls import server_stream, unsent_alert
 from maim_trio.client import WebSocketClient, WebSocketMultiClient, create_ssl_client_config
+from maim_trio.errors import NotConnected
 from maim_trio.server import ServerConfig, WebSocketServer, create_ssl_server_config
 from tests.certificates import Certificates
 from tests.e2e.talk import KEY, Echo, Lines, Talker, echo, why_not
@@ -127,6 +129,28 @@ async def test_what_the_client_does_not_accept_is_one_line_in_the_log_of_the_ser
         line = await server.lines.wait("handshake failed")
         assert "did not accept our certificate" in line
         assert server.lines.lines == [line]
+
+
+async def test_connect_tells_at_once_what_will_not_mend_by_itself(certificates):
+    """And an unchanged client finds a server that has mended it, as after a renewal that went wrong for a moment."""
+    old_cert, old_key = certificates.expired()
+    async with Echo(certificates, ssl_certfile=old_cert, ssl_keyfile=old_key) as server:
+        async with Talker(server.url(), connect_timeout=60, reconnect_delay=0.1, **certificates.trusting) as client:
+            with trio.fail_after(5):
+                assert await client.connect() is False
+                assert "it has to be renewed, or the clock of this machine is wrong" in client.get_last_error()
+                shutil.copy(certificates.cert, old_cert)
+                shutil.copy(certificates.key, old_key)
+                server.reload_tls()
+                await client.wait_connected()
+            await client.talks()
+        strict = {"connect_timeout": 60, "auto_reconnect": False, "ssl_ca_certs": certificates.other_ca}
+        with trio.fail_after(5):
+            async with Talker(server.url(), **strict) as client:
+                assert await client.connect() is False
+                assert "ssl_ca_certs names the file of its authority" in client.get_last_error()
+                with pytest.raises(NotConnected, match="auto_reconnect is off"):
+                    await client.wait_connected()
 
 
 # -- mutual TLS

@@ -36,6 +36,19 @@ def test_the_repr_shows_no_token():
     assert URL in repr(TargetConfig(URL))
 
 
+def test_a_misspelt_name_is_ignored_with_a_warning_that_offers_the_right_one(caplog):
+    data = {"route_config": {"qq": {"ulr": URL, "tokn": TOKEN, "note": "x"}}, "version": 1}
+    assert RouteConfig.from_dict(data).route_config == {"qq": TargetConfig()}
+    assert TargetConfig.from_dict({"url": URL, "SSL_verify": False}) == TargetConfig(URL)
+    assert caplog.messages == [
+        "a router's configuration has no field version: ignored",
+        "the target of platform qq has no field ulr, tokn, note: ignored; did you mean url, token?",
+        "a target has no field SSL_verify: ignored; did you mean ssl_verify?",
+    ]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+    assert TOKEN not in caplog.text
+
+
 @pytest.mark.parametrize("data", [None, [], {}, {"route_config": None}, {"route_config": []}, {"routes": {}}])
 def test_another_shape_is_named(data):
     with pytest.raises(ConfigError, match=r'must be like \{"route_config"'):

@@ -342,3 +342,11 @@ async def test_start_server_runs_and_a_second_one_returns_at_once(network, nurse
     await server.start_server()
     await server.stop()
     assert not server.is_running()
+
+
+async def test_a_port_that_is_taken_is_an_error_without_a_warning_before_it(log):
+    async with MessageServer("127.0.0.1", 0, enable_token=True) as first, trio.open_nursery() as nursery:
+        second = MessageServer("127.0.0.1", first.port)
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {first.port}: Address already in use"):
+            await second.start(nursery)
+    assert not log.having("no tokens are asked for")

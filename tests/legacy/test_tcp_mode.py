@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from maim_trio import RouteConfig, TargetConfig
+from maim_trio import MessageClient, MessageServer, RouteConfig, TargetConfig
 from maim_trio._legacy.dial import make_target
 from maim_trio.errors import ConfigError
 from tests.legacy.memory import (
@@ -309,3 +309,13 @@ class TestTargets:
             make_target("tcp://x", "q\nq")
         with pytest.raises(ConfigError, match="token contains a lone surrogate"):
             make_target("tcp://x", "qq", "\ud800")
+
+
+async def test_who_comes_with_ws_is_told_of_both_ways_it_may_be_wrong() -> None:
+    async with MessageServer("127.0.0.1", 0, mode="tcp") as server, MessageClient(connect_timeout=0.5) as client:
+        assert not await client.connect(f"ws://127.0.0.1:{server.port}/ws", "qq")
+        said = client.get_last_error()
+    assert said is not None
+    assert said.endswith(
+        "if the server expects TLS, the url must begin with wss://, and with tcp:// if it is in TCP mode"
+    )

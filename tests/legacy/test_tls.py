@@ -60,6 +60,15 @@ async def test_a_certificate_is_checked_unless_told_otherwise(server, certificat
     assert server.get_stats()["total_auth_requests"] == 0  # the token was never sent
 
 
+async def test_connect_tells_at_once_what_will_not_mend_by_itself(server, certificates, log):
+    async with MessageClient(connect_timeout=60) as client:
+        with trio.fail_after(5):
+            assert await client.connect(url_of(server), "qq", TOKEN, certificates.other_ca) is False
+        assert "in the older half: ssl_verify" in client.get_last_error()
+        assert client.is_running()
+    assert log.having("cannot connect to wss://127.0.0.1", "ERROR")
+
+
 async def test_false_trusts_everybody_and_says_so(server, log):
     async with MessageClient() as client:
         assert await client.connect(url_of(server), "qq", TOKEN, False) is True

@@ -10,11 +10,13 @@ import pytest
 import trio
 import trio.testing
 
+from maim_trio import MessageServer
 from maim_trio._runtime import checked
 from maim_trio._runtime.checked import Checked, option
-from maim_trio.client import ClientConfig, MultiClientConfig
+from maim_trio.client import ClientConfig, ConnectionEntry, MultiClientConfig
+from maim_trio.client_factory import create_client, create_client_config, create_ssl_client_config
 from maim_trio.errors import ConfigError
-from maim_trio.server import ServerConfig
+from maim_trio.server import ServerConfig, create_server_config, create_ssl_server_config
 from tests.memory import Network, text_message
 
 URL = "ws://bot.example/ws"
@@ -243,6 +245,18 @@ def test_a_file_holds_a_table_of_its_own_or_nothing_else(toml, section):
         (ServerConfig, "port = 80000", "key `port` must be a whole number from 0 to 65535, not 80000"),
         (ServerConfig, "path = 'ws'", "key `path` must be a string that begins with '/', not 'ws'"),
         (ServerConfig, "prot = 1", "key `prot`: ServerConfig has no such field"),
+        (ServerConfig, "prot = 1", "key `prot`: ServerConfig has no such field; did you mean port?"),
+        (
+            ServerConfig,
+            "[servr]\nport = 1",
+            "key `servr`: ServerConfig has no such field; its table is called [server]",
+        ),
+        (ServerConfig, "[server]\nprot = 1", "key `prot`: ServerConfig has no such field; did you mean port? (in the "),
+        (
+            ServerConfig,
+            "[server]\nport = ''",
+            "key `port` must be a whole number from 0 to 65535, not '' (in the table ",
+        ),
         (ServerConfig, "on_auth = 'print'", "key `on_auth`: this is a Python object; assign it in your program"),
         (ServerConfig, "custom_handlers = { x = 'print' }", "key `custom_handlers`: this is a Python object"),
         (ServerConfig, "custom_logger = 'loguru'", "key `custom_logger`: this is a Python object"),
@@ -339,3 +353,32 @@ def test_a_misspelt_field_cannot_be_assigned():
         config.on_mesage = print
     config.on_message = print
     assert config.on_message is print
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ServerConfig(prot=1), "ServerConfig has no field prot; did you mean port?"),
+        (lambda: create_server_config(onauth=print), "ServerConfig has no field onauth; did you mean on_auth?"),
+        (lambda: create_ssl_server_config(pth="/"), "ServerConfig has no field pth; did you mean path?"),
+        (lambda: ClientConfig(urll=URL), "ClientConfig has no field urll; did you mean url?"),
+        (lambda: create_client_config(urll=URL), "ClientConfig has no field urll; did you mean url?"),
+        (lambda: create_client(URL, apikey="k"), "ClientConfig has no field apikey; did you mean api_key?"),
+        (lambda: create_ssl_client_config(hots="x"), "ClientConfig has no field hots; did you mean host?"),
+        (
+            lambda: MultiClientConfig(conections={}),
+            "MultiClientConfig has no field conections; did you mean connections?",
+        ),
+        (lambda: ConnectionEntry("qq", platfrm="qq"), "a connection has no field platfrm; did you mean platform?"),
+        (lambda: MessageServer(prot=1), "MessageServer has no field prot; did you mean port?"),
+        (lambda: ServerConfig().update({"prot": 1}), "ServerConfig has no field prot; did you mean port?"),
+        (lambda: setattr(ServerConfig(), "prot", 1), "ServerConfig has no field prot; did you mean port?"),
+        (lambda: ServerConfig(colour="red"), "ServerConfig has no field colour"),
+    ],
+)
+def test_a_misspelt_name_is_a_config_error_with_the_nearest_right_one(make, said):
+    """And a TypeError as well, which is what Python makes of such a call."""
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert str(caught.value) == said
+    assert isinstance(caught.value, TypeError)

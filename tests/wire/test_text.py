@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maim_trio._wire.text import one_line
+from maim_trio._wire.text import did_you_mean, nearest, one_line
 
 
 def test_printable_text_stays_as_it_is():
@@ -24,3 +24,14 @@ def test_any_text_becomes_one_printable_line(text: str, limit: int):
     line = one_line(text, limit)
     assert line.isprintable()
     assert len(line) <= limit
+
+
+def test_the_nearest_name_is_found_and_nothing_far_fetched():
+    known = ["port", "path", "on_auth", "host"]
+    assert [nearest(name, known) for name in ("prot", "onAuth", "hots")] == ["port", "on_auth", "host"]
+    assert nearest("colour", known) is None
+
+
+def test_several_names_get_one_question():
+    assert did_you_mean(["prot", "onauth", "colour"], ["port", "on_auth"]) == "; did you mean port, on_auth?"
+    assert did_you_mean(["colour"], ["port", "on_auth"]) == ""
