@@ -60,6 +60,11 @@ class Flusher:
             self._flush()
             self._leave()
 
+    def flush_early(self) -> None:
+        """Who was expected has most likely queued what there is, and calls `flush` when it has looked after the rest."""
+        if 0 < len(self._marked) <= FLUSH_TURNS:
+            self._flush()
+
     def wait(self) -> None:
         """Who was expected waits for something else first: what is queued so far does not wait for that."""
         self._expected -= 1

@@ -311,7 +311,11 @@ class WebSocketServer(Host):
         frame = text_frame(letter.payload, mask=False)
         entries = self.courier.post_to_all(sessions, letter.msg_id, letter.payload, frame=frame)
         if all(entries.values()):
-            return dict.fromkeys(entries, True) if self.courier.store is None else await self._stored(entries)
+            if self.courier.store is not None:
+                return await self._stored(entries)
+            if self._replies_once and self._sends == 1:
+                self._replied()
+            return dict.fromkeys(entries, True)
         post = partial(self.courier.post, msg_id=letter.msg_id, payload=letter.payload, frame=frame)
         return await self._settled(sessions, entries, len(letter.payload), post)
 
