@@ -170,7 +170,7 @@ class Dispatcher(Generic[D]):
         self.active += 1
         self._ready.append(delivery)
         self._ready_lanes.append(lane)
-        if not self._coming:
+        if not self._coming and not self._stepping:
             self._call()  # before the acknowledgement, which leaves with what the handler sends
         delivery.accepted()
         return True

@@ -306,7 +306,7 @@ class WebSocketServer(Host):
 
     async def _send_to(self, sessions: list[Session], letter: Letter) -> dict[str, bool]:
         """Hands an encoded message to every session's outbox: framed once, whatever their number."""
-        if not self.is_running():
+        if self._ended.is_set():
             return {}
         frame = text_frame(letter.payload, mask=False)
         entries = self.courier.post_to_all(sessions, letter.msg_id, letter.payload, frame=frame)
@@ -386,7 +386,8 @@ def _check_message(message: APIMessageBase) -> None:
 
 
 def _receiver(message: APIMessageBase, target_platform: str | None) -> tuple[str, str]:
-    _check_message(message)
+    if not isinstance(message, APIMessageBase):
+        _check_message(message)
     dim = message.message_dim
     if not isinstance(dim, MessageDim):
         raise InvalidMessage(f"`$.message_dim` must be a MessageDim, not {type(dim).__name__}")
