@@ -66,7 +66,7 @@ class Endpoint(Keeping):
         self._flusher: Flusher | None = None
         self._poller: Poller | None = None
         self._sends = 0
-        self._replies_once = False
+        self._replies_once = False  # the handler before did, and no other is ready: the next message is likely the last
         self.links: set[Link] = set()
         self.keepalive = Keepalive(lambda: self.config.ping_interval, lambda: self.ping_timeout)
         self.requests = Requests()
@@ -363,11 +363,6 @@ class Endpoint(Keeping):
             self._dispatcher.close()
 
     # -- small things
-
-    def _replied(self) -> None:
-        """The handler that runs last has sent a message, and so did only one the handler before it."""
-        assert self._dispatcher is not None
-        self._dispatcher.replied()
 
     def _send_checkpoint(self) -> Awaitable[None]:
         """What every public send waits for first: cancellation is noticed always, others get a turn now and then."""

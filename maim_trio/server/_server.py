@@ -313,8 +313,8 @@ class WebSocketServer(Host):
         if all(entries.values()):
             if self.courier.store is not None:
                 return await self._stored(entries)
-            if self._replies_once and self._sends == 1:
-                self._replied()
+            if self._replies_once and self._sends == 1 and self._dispatcher is not None:
+                self._dispatcher.replied()
             return dict.fromkeys(entries, True)
         post = partial(self.courier.post, msg_id=letter.msg_id, payload=letter.payload, frame=frame)
         return await self._settled(sessions, entries, len(letter.payload), post)
@@ -386,7 +386,7 @@ def _check_message(message: APIMessageBase) -> None:
 
 
 def _receiver(message: APIMessageBase, target_platform: str | None) -> tuple[str, str]:
-    if not isinstance(message, APIMessageBase):
+    if not isinstance(message, APIMessageBase):  # asked here, too: a call less
         _check_message(message)
     dim = message.message_dim
     if not isinstance(dim, MessageDim):
