@@ -61,7 +61,7 @@ class Flusher:
             self._leave()
 
     def flush_early(self) -> None:
-        """Who was expected has most likely queued what there is, and calls `flush` once it has looked after the rest."""
+        """Who was expected has most likely queued all there is, and calls `flush` when the rest is seen to."""
         if 0 < len(self._marked) <= FLUSH_TURNS:
             self._flush()
 
