@@ -13,6 +13,7 @@ from maim_trio._runtime.delivery import Delivery
 from maim_trio._runtime.keepalive import Liveness
 from maim_trio._runtime.log import without
 from maim_trio._runtime.requests import REPLY_TO
+from maim_trio._transport.frames import text_frame
 from maim_trio._transport.link import LinkClosed
 from maim_trio._wire import close
 from maim_trio._wire.codec import (
@@ -177,7 +178,13 @@ class Connection:
 
     def _send_owed(self) -> None:
         owed, self._owed = self._owed, None
-        if owed:
+        if not owed:
+            return
+        if len(owed) == 1:  # a call less for each step, where a message has come alone
+            link, ack = self.link, self._acks.write(owed[0], self._unix_time)
+            if not link.offer(text_frame(ack, mask=link.client)):
+                self._answer([ack])
+        else:
             self._answer(self._acks.write_all(owed, self._unix_time))
 
     def _answer(self, payloads: list[bytes]) -> None:

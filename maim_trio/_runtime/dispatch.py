@@ -122,6 +122,8 @@ class Dispatcher(Generic[D]):
         """`conclude`: what there is to do when a handler has ended; it calls what it is given when that is done. Until
         then the slot is not given back, and no task waits for it."""
         self.active = 0
+        self.last = False
+        """No other handler was ready when the one that runs was begun."""
         self._nursery = nursery
         self._handle = handle
         self._conclude = conclude
@@ -168,10 +170,16 @@ class Dispatcher(Generic[D]):
         self.active += 1
         self._ready.append(delivery)
         self._ready_lanes.append(lane)
-        if not self._coming:
+        if not self._coming and not self._stepping:
             self._call()  # before the acknowledgement, which leaves with what the handler sends
         delivery.accepted()
         return True
+
+    def replied(self) -> None:
+        """The last handler has sent what it most likely has to send: that is written at once, its end is looked after
+        later."""
+        if self._stepping:
+            self._flusher.flush_early()
 
     def seal(self) -> None:
         """What waits unacked is not taken any more: it stays its sender's."""
@@ -281,6 +289,7 @@ class Dispatcher(Generic[D]):
                 break
             delivery, lane = ready.popleft(), self._ready_lanes.popleft()
             lane.ready -= 1
+            self.last = not ready
             task.name = delivery.name
             try:
                 await stepped(self._handle(delivery), self._waits)

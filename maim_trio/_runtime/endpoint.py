@@ -66,6 +66,7 @@ class Endpoint(Keeping):
         self._flusher: Flusher | None = None
         self._poller: Poller | None = None
         self._sends = 0
+        self._replies_once = False  # the handler before did, and no other is ready: the next message is likely the last
         self.links: set[Link] = set()
         self.keepalive = Keepalive(lambda: self.config.ping_interval, lambda: self.ping_timeout)
         self.requests = Requests()
@@ -132,7 +133,8 @@ class Endpoint(Keeping):
 
     async def _handle(self, delivery: Delivery) -> None:
         """One handler invocation, in a child task."""
-        self._sends = 0
+        assert self._dispatcher is not None
+        self._replies_once, self._sends = self._sends == 1 and self._dispatcher.last, 0
         envelope = delivery.envelope
         handler = self._handler_of(envelope)
         if handler is None:

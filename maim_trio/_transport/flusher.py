@@ -60,6 +60,11 @@ class Flusher:
             self._flush()
             self._leave()
 
+    def flush_early(self) -> None:
+        """Who was expected has most likely queued all there is, and calls `flush` when the rest is seen to."""
+        if 0 < len(self._marked) <= FLUSH_TURNS:
+            self._flush()
+
     def wait(self) -> None:
         """Who was expected waits for something else first: what is queued so far does not wait for that."""
         self._expected -= 1

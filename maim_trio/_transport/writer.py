@@ -240,7 +240,7 @@ class Writer:
         parts: list[Part] = [*self._pings, *self._pongs]
         self._pings.clear()
         self._pongs.clear()
-        if self.queued_bytes < CHUNK:
+        if self._enqueued - self._pipe.bytes_out < CHUNK:
             return (b"".join(chain(parts, chain.from_iterable(out))),)
         size = 0
         for index, frame in enumerate(out):

@@ -93,7 +93,11 @@ class AckWriter:
 
     def write(self, acked_msg_id: str, now: float) -> bytes:
         """One frame, with an id of its own. `now` is the Unix time in seconds."""
-        return self.write_all([acked_msg_id], now)[0]
+        time = _encode(now)
+        try:
+            return self._form % (next(self._counter) & COUNTER_MASK, _encode(acked_msg_id), time, time)
+        except UnicodeEncodeError as error:
+            raise parse_error(error, "$.meta") from None
 
     def write_all(self, acked_msg_ids: list[str], now: float) -> list[bytes]:
         """A frame for each of them."""

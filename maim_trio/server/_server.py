@@ -306,12 +306,16 @@ class WebSocketServer(Host):
 
     async def _send_to(self, sessions: list[Session], letter: Letter) -> dict[str, bool]:
         """Hands an encoded message to every session's outbox: framed once, whatever their number."""
-        if not self.is_running():
+        if self._ended.is_set():
             return {}
         frame = text_frame(letter.payload, mask=False)
         entries = self.courier.post_to_all(sessions, letter.msg_id, letter.payload, frame=frame)
         if all(entries.values()):
-            return dict.fromkeys(entries, True) if self.courier.store is None else await self._stored(entries)
+            if self.courier.store is not None:
+                return await self._stored(entries)
+            if self._replies_once and self._sends == 1 and self._dispatcher is not None:
+                self._dispatcher.replied()
+            return dict.fromkeys(entries, True)
         post = partial(self.courier.post, msg_id=letter.msg_id, payload=letter.payload, frame=frame)
         return await self._settled(sessions, entries, len(letter.payload), post)
 
@@ -382,7 +386,8 @@ def _check_message(message: APIMessageBase) -> None:
 
 
 def _receiver(message: APIMessageBase, target_platform: str | None) -> tuple[str, str]:
-    _check_message(message)
+    if not isinstance(message, APIMessageBase):  # asked here, too: a call less
+        _check_message(message)
     dim = message.message_dim
     if not isinstance(dim, MessageDim):
         raise InvalidMessage(f"`$.message_dim` must be a MessageDim, not {type(dim).__name__}")

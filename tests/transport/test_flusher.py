@@ -118,6 +118,19 @@ async def test_who_is_expected_writes_in_its_own_step(flushed):
     assert await one.theirs.receive_some(100) == b"ack reply"
 
 
+async def test_who_is_expected_may_write_before_it_has_done_all(flushed):
+    flusher, one = flushed
+    flusher.expect()
+    one.writer.put((b"reply",))
+    flusher.flush_early()
+    assert one.writer.queued_bytes == 0
+    one.writer.put((b", more",))
+    await trio.testing.wait_all_tasks_blocked()
+    assert one.writer.queued_bytes == 6  # it is still expected
+    flusher.flush()
+    assert await one.theirs.receive_some(100) == b"reply, more"
+
+
 async def test_who_was_expected_and_waits_leaves_it_to_the_flusher(flushed):
     flusher, one = flushed
     flusher.expect()
