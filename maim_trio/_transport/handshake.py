@@ -169,7 +169,7 @@ async def _hear(pipe: Pipe, limits: Limits, remote: tuple[str, str]) -> _Heard:
         request = heads.parse_request(head, *remote)
         if not request.is_upgrade:
             return _Heard(request, None, None, glued)
-        return _Heard(request, *await _propose(head, request), glued)
+        return _Heard(request, *await _propose(request), glued)
     except BadHead as bad:
         if bad.status:
             await exchange.refuse(pipe, exchange.refusal_of(bad))
@@ -198,11 +198,12 @@ async def _answer(pipe: Pipe, heard: _Heard, answer: Accept | Refuse, timeout: f
     return False
 
 
-async def _propose(head: bytes, request: Request) -> tuple[trio_websocket.WebSocketRequest, _Tap]:
+async def _propose(request: Request) -> tuple[trio_websocket.WebSocketRequest, _Tap]:
     """Has trio-websocket take the request, without answering it yet. Raises BadHead."""
     import trio_websocket
 
     heads.check_upgrade(request)
+    head = heads.handshake_head(request)
     tap = _Tap(head)
     try:
         return await trio_websocket.wrap_server_stream(cast("trio.Nursery", _NoNursery(tap)), tap), tap
