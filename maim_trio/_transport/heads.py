@@ -73,18 +73,28 @@ class Request:
     http_version: str
     remote: str = ""
     remote_ip: str = ""
+    is_upgrade: bool = field(init=False)
+    """Whether the request asks for a WebSocket (RFC 6455 §4.2.1)."""
+    _values: dict[bytes, list[bytes]] = field(init=False, compare=False)
 
-    @property
-    def is_upgrade(self) -> bool:
-        """Whether the request asks for a WebSocket (RFC 6455 §4.2.1)."""
-        return b"websocket" in self._tokens(b"upgrade") and b"upgrade" in self._tokens(b"connection")
+    def __post_init__(self) -> None:
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            if name in values:
+                values[name].append(value)
+            else:
+                values[name] = [value]
+        object.__setattr__(self, "_values", values)
+        object.__setattr__(
+            self, "is_upgrade", self._says(b"upgrade", b"websocket") and self._says(b"connection", b"upgrade")
+        )
 
-    def values(self, name: bytes) -> list[bytes]:
+    def values(self, name: bytes) -> Sequence[bytes]:
         """The values of all headers of that name (lower case)."""
-        return [value for key, value in self.headers if key == name]
+        return self._values.get(name, ())
 
-    def _tokens(self, name: bytes) -> set[bytes]:
-        return {token.strip().lower() for value in self.values(name) for token in value.split(b",")}
+    def _says(self, name: bytes, token: bytes) -> bool:
+        return token in [said.strip() for said in b",".join(self.values(name)).lower().split(b",")]
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target.partition('?')[0]} from {self.remote or 'a stream'}>"
@@ -175,9 +185,10 @@ def parse_request(head: bytes, remote: str = "", remote_ip: str = "") -> Request
     method, target, version = (group.decode() for group in line.groups())
     if not version.startswith("1."):
         raise BadHead(505, "HTTP version not supported")
-    if version != "1.0" and sum(name == b"host" for name, _ in headers) != 1:
+    request = Request(method, target, headers, version, remote, remote_ip)
+    if version != "1.0" and len(request.values(b"host")) != 1:
         raise BadHead(400, "not exactly one Host header")
-    return Request(method, target, headers, version, remote, remote_ip)
+    return request
 
 
 def check_upgrade(request: Request) -> None:

@@ -61,7 +61,7 @@ class Admission:
             body = {"error": "this is a WebSocket endpoint: ask for an upgrade", "code": "upgrade_required"}
             return self._refused(Refuse(426, body, [(b"Upgrade", b"websocket")]))
         config = server.config
-        origin, host = _header(headers, b"origin"), _header(headers, b"host")
+        origin, host = _first(request, b"origin"), _first(request, b"host")
         if origin_refused(origin, host, server.allowed_origins, anonymous=config.on_auth is None):
             return self._refused(
                 Refuse(403, {"error": "pages of this origin may not connect", "code": "origin_refused"})
@@ -181,8 +181,6 @@ def _unavailable(text: str, code: str) -> Refuse:
     return Refuse(503, {"error": text, "code": code}, [(b"Retry-After", b"%d" % RETRY_AFTER)])
 
 
-def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
-    for key, value in headers:
-        if key == name:
-            return value.decode("latin-1")
-    return None
+def _first(request: Request, name: bytes) -> str | None:
+    values = request.values(name)
+    return values[0].decode("latin-1") if values else None
