@@ -335,12 +335,12 @@ class Link:
         if not frames.may_be_sent(code):
             raise ValueError(f"{code} is no close code that may be sent")
         if self._closing is not None:
-            await self._closing.wait()
-            return
+            return await self._closing.wait()
         self._closing = trio.Event()
         try:
-            with trio.move_on_after(self._close_timeout), contextlib.suppress(*LOST):
-                await self._say_goodbye(code, reason)
+            if not self._pipe.aborted:  # the other side may hear it
+                with trio.move_on_after(self._close_timeout), contextlib.suppress(*LOST):
+                    await self._say_goodbye(code, reason)
         finally:
             self._lose("connection lost")
             try:

@@ -262,6 +262,9 @@ class Pipe:
     async def kill(self) -> None:
         """Closes the stream without waiting for anything; wakes whoever reads or writes."""
         self.abort()
+        if isinstance(self.stream, trio.SocketStream):  # its socket is all that there is to close
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         with contextlib.suppress(*LOST, OSError):
             await trio.aclose_forcefully(self.stream)
 

@@ -136,6 +136,43 @@ def test_an_upgrade_that_trio_websocket_would_let_through_is_400(head):
     assert caught.value.status == 400
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ((b"Upgrade: websocket", b"Connection: upgrade"), True),
+        ((b"UPGRADE: h2c , WebSocket", b"connection: keep-alive,\tUPGRADE"), True),
+        ((b"Upgrade: h2c", b"Upgrade: websocket", b"Connection: keep-alive", b"Connection: Upgrade"), True),
+        ((b"Upgrade: websocket2", b"Connection: upgrade"), False),
+        ((b"Upgrade: websocket", b"Connection: upgrades"), False),
+        ((b"Upgrade: web socket", b"Connection: up,grade"), False),
+        ((b"Upgrade: websocket",), False),
+        ((b"Connection: Upgrade",), False),
+    ],
+)
+def test_an_upgrade_is_asked_for_by_both_headers(lines, expected):
+    assert parsed(b"GET / HTTP/1.1", b"Host: x", *lines).is_upgrade is expected
+
+
+def test_what_decides_about_an_upgrade_is_shown_in_order_and_nothing_else():
+    request = heads.parse_request(
+        raw.request(
+            b"X-ApiKey: secret", b"Sec-WebSocket-Protocol: a", b"Cookie: b", b"Connection:  \xff ", target=b"/x?y"
+        )
+    )
+    assert heads.handshake_head(request).split(b"\r\n") == [
+        b"GET /x?y HTTP/1.1",
+        b"host: x",
+        b"upgrade: websocket",
+        b"connection: Upgrade",
+        b"sec-websocket-version: 13",
+        b"sec-websocket-key: " + raw.KEY,
+        b"sec-websocket-protocol: a",
+        b"connection: \xff",
+        b"",
+        b"",
+    ]
+
+
 def test_an_upgrade_with_an_empty_body_passes():
     heads.check_upgrade(heads.parse_request(raw.request(b"Content-Length: 0")))
 

@@ -525,6 +525,28 @@ async def test_an_aborted_link_is_closed_by_its_writer_alone(network, nursery):
     assert is_closed(ours)
 
 
+class _Spawned(trio.abc.Instrument):
+    def __init__(self):
+        self.tasks = []
+
+    def task_spawned(self, task):
+        self.tasks.append(task)
+
+
+async def test_a_lost_link_is_closed_without_a_goodbye(network):
+    ours, _ = await network.pair()
+    link, spawned = Link(Pipe(ours), client=False, limits=Limits()), _Spawned()
+    link.abort("lost")
+    trio.lowlevel.add_instrument(spawned)
+    try:
+        await link.aclose()
+    finally:
+        trio.lowlevel.remove_instrument(spawned)
+    assert spawned.tasks == []
+    assert is_closed(ours)
+    assert link.closed == Closed(1006, "lost", False)
+
+
 async def test_aborting_twice_or_after_the_end_changes_nothing(server):
     peer, served = await server.opened()
     await peer.send(CLOSE_1000)
