@@ -40,8 +40,9 @@ LOADS = {
     "fan-out": Load(connections=50, outstanding=1, fan_out=True),
     "connect": Load(connections=1, outstanding=1, handshakes=True),
     "large": Load(connections=1, outstanding=1, size=1024 * 1024),
+    "durable": Load(connections=4, outstanding=8, durable=True),
 }
-ROUNDS = {"pipelined": 12, "single": 30, "fan-out": 6, "connect": 30, "large": 3}
+ROUNDS = {"pipelined": 12, "single": 30, "fan-out": 6, "connect": 30, "large": 3, "durable": 12}
 BLOCK_ROUNDS = 600
 """trio forgets the deadlines of finished scopes in heaps of a thousand, so what stays shows over many messages only."""
 CEILINGS = Path(__file__).with_name("ceilings.toml")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import select
 import socket
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -55,6 +57,8 @@ class Load:
     """One client sends, and the handler forwards to all."""
     handshakes: bool = False
     """Nothing is sent: a round is `connections` new clients, one after the other."""
+    durable: bool = False
+    """What is sent and received is kept in a file."""
 
     @property
     def senders(self) -> int:
@@ -226,17 +230,18 @@ async def run(load: Load, rounds: int, on_round: Callable[[int], None], handler:
     async def on_message(message: APIMessageBase, metadata: dict[str, Any]) -> None:
         await handle(server, message)
 
-    config = create_server_config(
-        host="127.0.0.1", port=0, on_message=on_message, on_auth=lambda metadata: True, log_level="ERROR",
-        on_auth_extract_user=lambda metadata: metadata["api_key"], ping_interval=0, enable_stats=True,
-    )  # fmt: skip
-
     def count_from_warm(done: int) -> None:
         if done >= WARM_UP:
             on_round(done - WARM_UP)
 
-    async with WebSocketServer(config) as server:
-        await (_connect if load.handshakes else _exchange)(server, load, WARM_UP + rounds, count_from_warm)
+    with tempfile.TemporaryDirectory() as folder:
+        config = create_server_config(
+            host="127.0.0.1", port=0, on_message=on_message, on_auth=lambda metadata: True, log_level="ERROR",
+            on_auth_extract_user=lambda metadata: metadata["api_key"], ping_interval=0, enable_stats=True,
+            outbox_path=str(Path(folder) / "outbox.db") if load.durable else None,
+        )  # fmt: skip
+        async with WebSocketServer(config) as server:
+            await (_connect if load.handshakes else _exchange)(server, load, WARM_UP + rounds, count_from_warm)
 
 
 async def _exchange(server: WebSocketServer, load: Load, rounds: int, on_round: Callable[[int], None]) -> None:

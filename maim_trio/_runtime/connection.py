@@ -176,7 +176,12 @@ class Connection:
         else:
             self._answer([self._acks.write(msg_id, self._unix_time)])
 
-    def _send_owed(self) -> None:
+    def begin_owing(self) -> None:
+        """What is to be acknowledged is remembered, until `send_owed`."""
+        self._owed = []
+
+    def send_owed(self) -> None:
+        """Acknowledges all of it together."""
         owed, self._owed = self._owed, None
         if not owed:
             return
@@ -228,14 +233,14 @@ class Connection:
         endpoint = self._endpoint
         self._unix_time = endpoint.stats.last_activity = time.time()
         self.read_at = endpoint.now()
-        self._owed = []
+        self.begin_owing()
         try:
             for index, frame in enumerate(batch):
                 if not self._take_frame(frame):
                     return batch[index + 1 :]
         finally:
             if self._owed:
-                self._send_owed()
+                self.send_owed()
             self._owed = None
         return None
 
@@ -317,7 +322,7 @@ class Connection:
         endpoint.stats.invalid_frames += 1
         endpoint.stats.failed(f"invalid frame: {error.code}")
         self._complain("invalid frame from %s: %s (%s)", self.uuid, error.message, error.code)
-        self._send_owed()  # for what came before it
+        self.send_owed()  # for what came before it
         answer = encode_error(
             code=error.code,
             message=error.message,

@@ -64,6 +64,7 @@ class Courier:
         self._flushed: trio.Event | None = None
         self._total_room: trio.Event | None = None
         self._awaited: dict[int, _Storing] = {}  # by the id of each row
+        self._stirred: dict[Session, None] = {}  # their messages are on disk, or refused: may leave
 
     # -- sending
 
@@ -327,10 +328,15 @@ class Courier:
         if not stored:
             entry.refused = True
             self.withdraw(session, entry)
-        self.pump(session)
+        self._stirred[session] = None
         storing = self._awaited.pop(entry.row, None)
         if storing is not None:
             storing.stored()
+
+    def commit_told(self) -> None:
+        """All have been told of a commit: what it has made free leaves."""
+        while self._stirred:
+            self.pump(self._stirred.popitem()[0])
 
     def _give_up(self, session: Session, entries: list[Entry], reason: str) -> None:
         if not entries:

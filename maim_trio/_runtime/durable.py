@@ -2,7 +2,8 @@
 
 One task writes, in a thread, whatever has gathered since its last commit: many senders share one commit. A message is
 on disk before it is on the wire; its removal may be lost with the process, and then the message is sent again and
-recognised as a duplicate by the other side. What is received goes through the same task (`durable_inbox`).
+recognised as a duplicate by the other side: nobody waits for it, so it goes with the next commit that somebody waits
+for. What is received goes through the same task (`durable_inbox`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import trio
 
 from maim_trio._runtime.changes import Change
 from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row, explain
+from maim_trio._transport.parking import ParkingSpot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +34,8 @@ BATCH: Final = 1000
 """Changes of one commit; more wait for the next."""
 TURNS: Final = 2
 """Ticks after a commit in which those who have waited for it go on. What they have to write shares the next one."""
+REMOVAL_DELAY: Final = 0.05
+"""Seconds that a removal waits for a commit that somebody else needs."""
 RETRY_DELAY: Final = 1.0
 """Seconds until what can wait is tried again after the disk refused it."""
 
@@ -79,8 +83,12 @@ class DurableOutbox:
         self.file = file
         self._log = log
         self._hold = hold  # called with True before many are told at once, and with False when they have gone on
+        self.after_commit: list[Callable[[], None]] = []
+        """Called when all of a commit have been told of it: what is done once for many of them."""
         self._changes: deque[Change] = deque()  # bounded by what outboxes and inboxes hold
-        self._news = trio.Event()
+        self._removed: list[tuple[int]] = []  # rows that are in the file and done with; go with the next commit
+        self._spot = ParkingSpot()  # where `run` waits
+        self._news = False  # there is something since it has looked
         self._ended = trio.Event()
         self._thread = trio.CapacityLimiter(1)  # of its own: user code may have taken all others
         self._closing = False
@@ -104,9 +112,15 @@ class DurableOutbox:
         self.put(_Insertion(row, session, entry, stored))
 
     def remove(self, entry: Entry) -> None:
-        """Forgets a message that is done."""
-        if not entry.refused:
-            self.put(_Removal(entry.row))
+        """Forgets a message that is done, some time soon."""
+        if entry.refused:
+            return
+        if entry.held:
+            self.put(_Removal(entry.row))  # behind the insertion
+        elif not self._ended.is_set():
+            self._removed.append((entry.row,))
+            if len(self._removed) == 1:
+                self._spot.wake()
 
     def bury(self, entry: Entry, reason: str) -> None:
         """Keeps a message that was given up, for the operator."""
@@ -121,41 +135,58 @@ class DurableOutbox:
         """Has a change written with the next commit. Once the file is closed, nothing is written any more."""
         if not self._ended.is_set():
             self._changes.append(change)
-            self._news.set()
+            if not self._news:
+                self._wake()
         else:
-            change.settle(False)
+            self._settle_all([change], False)
 
     async def run(self) -> None:
         """Writes until `close`. Each commit holds what has gathered during the one before."""
         try:
-            while not self._closing or self._changes:
-                self._news = trio.Event()
+            while not self._closing or self._changes or self._removed:
+                if not (self._changes or self._removed or self._news):
+                    await self._spot.wait()
                 if not self._changes:
-                    await self._news.wait()
-                elif not await self._write():
-                    with trio.move_on_after(RETRY_DELAY):
-                        await self._news.wait()
+                    await self._wait_for_news(REMOVAL_DELAY)
+                self._news = False
+                if not await self._write():
+                    await self._wait_for_news(RETRY_DELAY)
             await trio.to_thread.run_sync(self.file.close, limiter=self._thread)
         finally:
             self._ended.set()
-            if self._changes:  # cancelled: those who wait for these are told what became of them
+            if self._changes or self._removed:  # cancelled: those who wait for these are told what became of them
                 self._closing = True
-                self._settle(list(self._changes), self._try(self._changes))
+                self._settle(list(self._changes), self._try(self._gather(self._changes)))
             self.file.close()
 
     async def close(self) -> None:
         """Writes what is left and closes the file."""
         self._closing = True
-        self._news.set()
+        self._wake()
         await self._ended.wait()
 
+    def _wake(self) -> None:
+        self._news = True
+        self._spot.wake()
+
+    async def _wait_for_news(self, patience: float) -> None:
+        """Until there is something new that somebody waits for, `patience` seconds at most."""
+        with trio.move_on_after(patience):
+            while not self._news:
+                await self._spot.wait()
+
     async def _write(self) -> bool:
-        batch = list(islice(self._changes, BATCH))
+        changes, removed = list(islice(self._changes, BATCH)), len(self._removed)
+        if not (changes or removed):
+            return True
+        batch = self._gather(changes)
         error = await trio.to_thread.run_sync(partial(self._try, batch), limiter=self._thread)
-        if any(isinstance(change, _Insertion) for change in batch):
-            await self._settle_with_senders(batch, error)
+        if error is None:
+            del self._removed[:removed]
+        if batch.rows:
+            await self._settle_with_senders(changes, error)
         else:
-            self._settle(batch, error)
+            self._settle(changes, error)
         return error is None
 
     async def _settle_with_senders(self, batch: list[Change], error: sqlite3.Error | None) -> None:
@@ -173,8 +204,13 @@ class DurableOutbox:
             self._changes.popleft()
         settled = batch if error is None or self._closing else self._postpone(batch)
         self._tell(error)
-        for change in settled:
-            change.settle(error is None)
+        self._settle_all(settled, error is None)
+
+    def _settle_all(self, changes: Iterable[Change], stored: bool) -> None:
+        for change in changes:
+            change.settle(stored)
+        for told in self.after_commit:
+            told()
 
     def _postpone(self, batch: list[Change]) -> list[Change]:
         """The disk refuses. Returns what is refused with it: all that senders wait for. The rest is tried again."""
@@ -191,10 +227,13 @@ class DurableOutbox:
             self._log.warning("outbox %s: messages are accepted again", str(self.file.path))
         self._failing = error is not None
 
-    def _try(self, changes: Iterable[Change]) -> sqlite3.Error | None:
-        batch = Batch()
+    def _gather(self, changes: Iterable[Change]) -> Batch:
+        batch = Batch(removed=self._removed.copy())
         for change in changes:
             change.join(batch)
+        return batch
+
+    def _try(self, batch: Batch) -> sqlite3.Error | None:
         try:
             self.file.apply(batch)
         except sqlite3.Error as error:

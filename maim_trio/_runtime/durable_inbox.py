@@ -22,6 +22,7 @@ from maim_trio._wire.codec import Custom, FrameError, Standard, decode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from maim_trio._runtime.connection import Connection
     from maim_trio._runtime.delivery import Source
     from maim_trio._runtime.durable import DurableOutbox
     from maim_trio._runtime.log import Log
@@ -101,8 +102,8 @@ class DurableDelivery(Delivery):
         """It is on disk: from here on it will be handled, so it is acknowledged."""
         self.frame = b""
         self.lane.inbox.let_go()
-        super().accepted()
-        self.store.offer(self.lane)
+        self.store.stored(self)
+        Delivery.accepted(self)
 
     def forget(self, forgotten: Callable[[], None]) -> None:
         """Its handler has ended. Calls `forgotten` when that is on disk: until then it may be handled again."""
@@ -163,8 +164,11 @@ class DurableInbox:
     message is remembered, to tell a retransmission. `offer` is told of a lane that has something to handle."""
 
     def __init__(self, store: DurableOutbox, window: float, offer: Callable[[HeldLane], None], log: Log) -> None:
-        self.offer = offer
+        self._offer = offer
         self._store = store
+        self._stored: dict[HeldLane, None] = {}  # got something with the commit that is being told of
+        self._owing: dict[Connection, None] = {}  # owe acknowledgements for that
+        store.after_commit.append(self._commit_told)
         self._log = log
         self._window = window
         self._marks: deque[tuple[float, int]] = deque()  # when, and the first id from then on
@@ -183,6 +187,21 @@ class DurableInbox:
         self._store.put(_Reception(delivery, message))
         if delivery.row - self._marked >= STEP:
             self._forget(now)
+
+    def stored(self, delivery: DurableDelivery) -> None:
+        """A message is on disk. What follows from that is done once for all of its commit."""
+        self._stored[delivery.lane] = None
+        connection = delivery.connection.session.connection
+        if connection is not None and connection not in self._owing:
+            self._owing[connection] = None
+            connection.begin_owing()
+
+    def _commit_told(self) -> None:
+        while self._owing:
+            self._owing.popitem()[0].send_owed()
+        lanes, self._stored = self._stored, {}
+        for lane in lanes:
+            self._offer(lane)
 
     def handled(self, row: int, settled: Callable[[], None]) -> None:
         """Writes that a message needs no handler any more; calls `settled` when it is on disk, or never will be."""

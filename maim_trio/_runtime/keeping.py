@@ -72,6 +72,7 @@ class Keeping(Service):
 
         file = await trio.to_thread.run_sync(OutboxFile, path)
         store = self.courier.store = DurableOutbox(file, self.log, self.hold)
+        store.after_commit.append(self.courier.commit_told)
         self.durable_inbox = DurableInbox(store, self._memory, self.offer, self.log)
         links.start_soon(store.run, name="durable outbox")
         return file

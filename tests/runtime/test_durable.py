@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,13 +19,14 @@ import pytest
 import trio
 import trio.testing
 
+from maim_trio._runtime.durable import REMOVAL_DELAY
 from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row
 from maim_trio.client import WebSocketClient, create_client_config
 from maim_trio.errors import ConfigError
 from maim_trio.server import WebSocketServer, create_server_config
 from tests.cuts import Tally
 from tests.memory import text_message
-from tests.server.peer import ack, joined, text_of
+from tests.server.peer import ack, joined, standard, text_frame, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -511,3 +513,105 @@ def test_a_row_belongs_to_one_user(path: str) -> None:
     assert [row.user_id for row in file.rows()] == ["a", "b"]
     file.close()
     assert os.path.exists(path)
+
+
+class TestRemovals:
+    """Nobody waits for them, so they go with the next commit, or soon after."""
+
+    @staticmethod
+    def counted(store: Any) -> list[tuple[int, int]]:
+        """Insertions and removals of each commit from here on."""
+        commits: list[tuple[int, int]] = []
+        apply = store.file.apply
+
+        def counting(batch: Batch) -> None:
+            commits.append((len(batch.rows), len(batch.removed)))
+            apply(batch)
+
+        store.file.apply = counting
+        return commits
+
+    async def test_one_goes_with_the_next_message(self, network, path):
+        async with network.server(), network.client(outbox_path=path) as client:
+            assert await client.connect()
+            commits = self.counted(client.courier.store)
+            for number in range(10):
+                assert await client.send_and_confirm(text_message(number))
+            assert sum(removed for _, removed in commits) >= 9
+            assert len(commits) <= 11
+
+    async def test_the_last_one_does_not_wait_for_a_next_message(self, network, path):
+        async with network.server(), network.client(outbox_path=path) as client:
+            assert await client.connect()
+            assert await client.send_and_confirm(text_message(1))
+            commits = self.counted(client.courier.store)
+            await trio.sleep(REMOVAL_DELAY + 0.01)
+            assert commits == [(0, 1)]
+            await trio.sleep(10)
+            assert commits == [(0, 1)]
+
+    async def test_one_that_the_disk_refuses_is_tried_again(self, network, path):
+        async with network.server(), network.client(outbox_path=path) as client:
+            assert await client.connect()
+            assert await client.send_and_confirm(text_message(1))
+            apply, tried = client.courier.store.file.apply, []
+
+            def refuse_once(batch: Batch) -> None:
+                tried.append(list(batch.removed))
+                if len(tried) == 1:
+                    raise sqlite3.OperationalError("database or disk is full")
+                apply(batch)
+
+            client.courier.store.file.apply = refuse_once
+            await trio.sleep(5)
+            assert len(tried) == 2
+            assert tried[0] == tried[1] != []
+        assert in_file(path) == []
+
+    async def test_killed_before_one_is_written_it_is_sent_again_and_recognised(self, network, path):
+        up = Tally()
+        async with network.server(on_message=up.handle) as server:
+            async with network.client(outbox_path=path) as client:
+                assert await client.connect()
+                assert await client.send_and_confirm(text_message(1))
+                left = killed(path)
+            async with network.client(outbox_path=left) as client:
+                assert client.get_stats()["outbox_size"] == 1
+                assert await client.connect()
+                await trio.sleep(1)
+                assert client.get_stats()["outbox_size"] == 0
+            assert up.handled == [1]
+            assert server.get_stats()["duplicate_messages_ignored"] == 1
+
+    async def test_a_client_that_is_cancelled_writes_those_that_are_left(self, network, path):
+        async with network.server(), trio.open_nursery() as nursery:
+            client = network.client(outbox_path=path)
+            await client.start(nursery)
+            assert await client.connect()
+            assert await client.send_and_confirm(text_message(1))
+            nursery.cancel_scope.cancel()
+        assert in_file(path) == []
+
+
+async def test_what_one_commit_has_stored_is_acknowledged_in_one_write(network, path):
+    async with network.server(outbox_path=path) as server:
+        peer = await joined(network, uuid="u1", key="key_of_client")
+        written: list[int] = []
+        link = next(iter(server.links))
+        send = link.send_texts_nowait
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                type(link), "send_texts_nowait", lambda _, payloads: (written.append(len(payloads)), send(payloads))
+            )
+            await peer.send(b"".join(text_frame(standard(f"m{number}", number)) for number in range(50)))
+            assert await peer.hear_acks(50) == [f"m{number}" for number in range(50)]
+        assert len(written) <= 2
+
+
+def killed(path: str) -> str:
+    """What a process that is killed now leaves: a copy of the file that another one can open."""
+    copy = f"{path}.killed"
+    for end in ("", "-wal"):
+        if Path(path + end).exists():
+            shutil.copy(path + end, copy + end)
+    return copy
