@@ -230,7 +230,7 @@ def explain(error: ssl.SSLError) -> str:
     """Why a TLS handshake failed, in words that show nothing of what was sent, and what helps."""
     if isinstance(error, ssl.SSLCertVerificationError):
         said = error.verify_message.rstrip(".")
-        return f"TLS certificate not accepted: {said}{_REMEDIES.get(error.verify_code, '')}"
+        return f"TLS certificate not accepted: {said}{_REMEDIES.get(getattr(error, 'verify_code', 0), '')}"
     reason = getattr(error, "reason", None) or "connection closed"
     explanation = _EXPLANATIONS.get(reason)
     return f"TLS handshake failed: {explanation} ({reason})" if explanation else f"TLS handshake failed: {reason}"
