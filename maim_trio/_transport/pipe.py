@@ -119,9 +119,8 @@ class Pipe:
         try:
             if self._engine is None:
                 assert self._socket is not None  # it is `direct`
-                data: bytes | bytearray = os.read(
-                    self._socket.fileno(), size
-                )  # of a closed one that is -1, and refused
+                # of a closed socket the number is -1, and refused
+                data: bytes | bytearray = os.read(self._socket.fileno(), size)
                 self.dry = len(data) < size
             else:
                 decrypted, self.dry = self._engine.read(self.descriptor(), size)
