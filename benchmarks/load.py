@@ -1,8 +1,10 @@
 """The load generator: many WebSocket clients that speak the wire protocol, in a process and on a core of their own.
 
 It is built on picows and uvloop, so that it is not the bottleneck: it can make several times the load that the fastest
-subject takes. `measuring.py` starts it; it prints one line of JSON. The work `clients` turns it round: it is the server
-then, and the subject a program full of clients, whose process id is read from standard input.
+subject takes. `measuring.py` starts it. When its clients are connected it prints a line, and from then on every line on
+standard input is a *turn*: it puts the subject under load for a while, prints a line of JSON with the numbers, and is
+silent again. So several subjects can take turns of half a second. The work `clients` turns it round: it is the server
+then, and the subject a program full of clients, whose process id stands in the line that asks for the first turn.
 """
 
 from __future__ import annotations
@@ -16,22 +18,29 @@ import ssl
 import sys
 import time
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import picows
 import uvloop
 
-WARM_UP = 0.7
-"""Seconds of load before the measuring begins."""
+Turns = AsyncIterator[dict[str, float]]
+"""What a work yields: something when its clients are connected, then the numbers of each turn."""
+WARM_UP = 0.15
+"""Seconds of load before the measuring begins, in each turn."""
+FIRST_WARM_UP = 0.7
+"""The same in the first turn."""
 SETTLING = 0.3
 """Seconds between the last handshake and the first message."""
 PER_ADDRESS = 5000
 """Connections from one source address, whose ports would be used up by more."""
-FEWEST = 20
+FEWEST = 6
 """Messages that a rate is made of."""
 PATIENCE = 20.0
 """Seconds until fewer must do."""
 MAX_FRAME = 64 * 1024 * 1024
+CPUCLOCK_SCHED = 2
+"""Linux: of a process's clocks the one that the scheduler keeps, in nanoseconds."""
 
 _BODY = (
     b'","type":"sys_std","meta":{"sender_user":"%(key)s","platform":"qq","timestamp":1703123456.789},'
@@ -52,10 +61,8 @@ class Subject:
         self.pid = pid
 
     def cpu(self) -> float:
-        """Seconds of CPU time it has used, in user and kernel mode."""
-        with open(f"/proc/{self.pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of CPU time that its threads have used, in user and kernel mode (clock_getcpuclockid(3))."""
+        return time.clock_gettime(~self.pid << 3 | CPUCLOCK_SCHED)
 
     def resident(self) -> int:
         """Bytes of memory it holds."""
@@ -64,16 +71,17 @@ class Subject:
 
 
 class Peer(picows.WSListener):  # type: ignore[misc]  # a C extension without types
-    """One client. Acknowledges what it gets and, with `again`, answers a message by sending the next."""
+    """One client. Acknowledges what it gets and, while `again`, answers a message by sending the next."""
 
-    def __init__(self, number: int, size: int, *, again: bool) -> None:
+    def __init__(self, number: int, size: int) -> None:
         self.key = b"k_user%05d" % number
         self.uuid = str(uuid.uuid4())
         self.received = 0
         self.acks = 0
-        self.again = again
+        self.again = False
         self.round_trips: list[float] = []
-        self._sent_at: list[float] = []
+        self.sent_at: list[float] = []
+        """When the messages left that have not come back."""
         self._head = b'{"ver":1,"msg_id":"msg_' + uuid.uuid4().hex[:8].encode()
         self._tail = _BODY % {b"key": self.key, b"text": b"x" * size}
         self._number = 0
@@ -86,7 +94,7 @@ class Peer(picows.WSListener):  # type: ignore[misc]  # a C extension without ty
 
     def send(self) -> None:
         self._number += 1
-        self._sent_at.append(time.perf_counter())
+        self.sent_at.append(time.perf_counter())
         self.transport.send(picows.WSMsgType.TEXT, b"%s%06d%s" % (self._head, self._number, self._tail))
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
@@ -106,15 +114,15 @@ class Peer(picows.WSListener):  # type: ignore[misc]  # a C extension without ty
         self._ack += 1
         transport.send(picows.WSMsgType.TEXT, _ACK % (self._ack, head[start : head.index(b'"', start)]))
         self.received += 1
-        if self._sent_at:
-            self.round_trips.append(time.perf_counter() - self._sent_at.pop(0))
+        if self.sent_at:
+            self.round_trips.append(time.perf_counter() - self.sent_at.pop(0))
         if self.again:
             self.send()
 
 
-async def connect(arguments: argparse.Namespace, count: int, *, again: bool) -> list[Peer]:
-    """`count` connected peers, up to 50 handshakes at a time."""
-    peers = [Peer(number, arguments.size, again=again) for number in range(count)]
+async def connect(arguments: argparse.Namespace) -> list[Peer]:
+    """Connected peers, up to 50 handshakes at a time."""
+    peers = [Peer(number, arguments.size) for number in range(arguments.connections)]
     gate = asyncio.Semaphore(50)
     context = None
     if arguments.tls:
@@ -148,12 +156,36 @@ def source_address(port: int, number: int) -> str:
     return f"127.{1 + number // PER_ADDRESS}.{port >> 8}.{port & 255}"
 
 
-async def rate_of(peers: list[Peer], seconds: float, subject: Subject) -> dict[str, float]:
-    """What the subject uses for one message that `peers` receive, while they keep it busy."""
-    await asyncio.sleep(WARM_UP)
+async def busy(
+    senders: list[Peer], peers: list[Peer], arguments: argparse.Namespace, subject: Subject, warm_up: float
+) -> dict[str, float]:
+    """A turn in which `senders` keep the subject busy: what it uses for one message that `peers` receive."""
+    before = {peer: peer.received for peer in peers}
+    for peer in senders:
+        peer.again = True
+        for _ in range(arguments.outstanding):
+            peer.send()
+    await asyncio.sleep(warm_up)
     began = time.perf_counter()
-    while not all(peer.received for peer in peers) and time.perf_counter() - began < PATIENCE:  # noqa: ASYNC110
+    while any(peer.received == count for peer, count in before.items()) and time.perf_counter() - began < PATIENCE:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
+    numbers = await rate_of(peers, arguments.seconds, subject)
+    for peer in senders:
+        peer.again = False
+    await rest(senders)
+    return numbers
+
+
+async def rest(senders: list[Peer]) -> None:
+    """Until everything has come back, and what follows it is done."""
+    began = time.perf_counter()
+    while any(peer.sent_at for peer in senders) and time.perf_counter() - began < PATIENCE:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+
+
+async def rate_of(peers: list[Peer], seconds: float, subject: Subject) -> dict[str, float]:
+    """What the subject uses for one message that `peers` receive, while it is kept busy."""
     count, cpu, began = sum(peer.received for peer in peers), subject.cpu(), time.perf_counter()
     own = time.process_time()
     await asyncio.sleep(seconds)
@@ -168,75 +200,76 @@ async def rate_of(peers: list[Peer], seconds: float, subject: Subject) -> dict[s
     return {"us": cpu / count * 1e6, "per_second": count / took, "cpu": cpu / took, "generator": own / took}
 
 
-async def echo(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
+async def echo(arguments: argparse.Namespace, subject: Subject) -> Turns:
     """Each peer keeps `outstanding` messages under way; what comes back is its own."""
-    peers = await connect(arguments, arguments.connections, again=True)
+    peers = await connect(arguments)
     await asyncio.sleep(SETTLING)
-    for peer in peers:
-        for _ in range(arguments.outstanding):
-            peer.send()
-    return await rate_of(peers, arguments.seconds, subject)
+    yield {}
+    yield await busy(peers, peers, arguments, subject, FIRST_WARM_UP)
+    while True:
+        yield await busy(peers, peers, arguments, subject, WARM_UP)
 
 
-async def fanout(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
+async def fanout(arguments: argparse.Namespace, subject: Subject) -> Turns:
     """One peer sends, the subject forwards to all; the unit is one delivery."""
-    peers = await connect(arguments, arguments.connections, again=False)
+    peers = await connect(arguments)
     await asyncio.sleep(SETTLING)
-    sender = peers[0]
-    sender.again = True
-    for _ in range(arguments.outstanding):
-        sender.send()
-    return await rate_of(peers, arguments.seconds, subject)
+    yield {}
+    yield await busy(peers[:1], peers, arguments, subject, FIRST_WARM_UP)
+    while True:
+        yield await busy(peers[:1], peers, arguments, subject, WARM_UP)
 
 
-async def clients(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
+async def clients(arguments: argparse.Namespace, subject: Subject) -> Turns:
     """The subject's clients answer every message; each has `outstanding` under way to it."""
     peers: list[Peer] = []
 
     def accept(_request: Any) -> Peer:
-        peers.append(Peer(len(peers), arguments.size, again=True))
+        peers.append(Peer(len(peers), arguments.size))
         return peers[-1]
 
     server = await picows.ws_create_server(accept, "127.0.0.1", arguments.port, max_frame_size=MAX_FRAME)
-    subject.pid = int(await asyncio.to_thread(sys.stdin.readline))
+    yield {}
     async with asyncio.timeout(60):
         while len([peer for peer in peers if peer.transport]) < arguments.connections:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await asyncio.sleep(SETTLING + 0.7)  # a client may wait half a second for an early close
-    for peer in peers:
-        for _ in range(arguments.outstanding):
-            peer.send()
-    result = await rate_of(peers, arguments.seconds, subject)
-    server.close()
-    return result
+    yield await busy(peers, peers, arguments, subject, FIRST_WARM_UP)
+    while server.is_serving():
+        yield await busy(peers, peers, arguments, subject, WARM_UP)
 
 
-async def latency(arguments: argparse.Namespace, _subject: Subject) -> dict[str, float]:
+async def latency(arguments: argparse.Namespace, _subject: Subject) -> Turns:
     """Round trips at a fixed rate of messages, in milliseconds."""
-    peers = await connect(arguments, arguments.connections, again=False)
+    peers = await connect(arguments)
     await asyncio.sleep(SETTLING)
-    began, sent = time.perf_counter(), 0
-    while (now := time.perf_counter() - began) < arguments.seconds:
-        while sent < now * arguments.rate:
-            peers[sent % len(peers)].send()
-            sent += 1
-        await asyncio.sleep(0.0005)
-    await asyncio.sleep(0.5)
-    trips = sorted(trip for peer in peers for trip in peer.round_trips)
-    return {"p50": trips[len(trips) // 2] * 1e3, "p99": trips[len(trips) * 99 // 100] * 1e3, "count": len(trips)}
+    yield {}
+    while True:
+        began, sent = time.perf_counter(), 0
+        for peer in peers:
+            peer.round_trips.clear()
+        while (now := time.perf_counter() - began) < arguments.seconds:
+            while sent < now * arguments.rate:
+                peers[sent % len(peers)].send()
+                sent += 1
+            await asyncio.sleep(0.0005)
+        await rest(peers)
+        trips = sorted(trip for peer in peers for trip in peer.round_trips)
+        yield {"p50": trips[len(trips) // 2] * 1e3, "p99": trips[len(trips) * 99 // 100] * 1e3, "count": len(trips)}
 
 
-async def idle(arguments: argparse.Namespace, subject: Subject) -> dict[str, float]:
-    """Connections that say nothing: how fast they come, what they hold, what they cost."""
+async def idle(arguments: argparse.Namespace, subject: Subject) -> Turns:
+    """Connections that say nothing: how fast they come, what they hold, what they cost. There is one turn."""
+    yield {}
     before, cpu, began = subject.resident(), subject.cpu(), time.perf_counter()
-    await connect(arguments, arguments.connections, again=False)
+    _peers = await connect(arguments)
     took, cpu = time.perf_counter() - began, subject.cpu() - cpu
     await asyncio.sleep(1.0)
     held = subject.resident() - before
     cpu_idle, began = subject.cpu(), time.perf_counter()
     await asyncio.sleep(arguments.seconds)
     cpu_idle = (subject.cpu() - cpu_idle) / (time.perf_counter() - began)
-    return {
+    yield {
         "connects_per_second": arguments.connections / took,
         "connect_us": cpu / arguments.connections * 1e6,
         "kib": held / arguments.connections / 1024,
@@ -245,6 +278,16 @@ async def idle(arguments: argparse.Namespace, subject: Subject) -> dict[str, flo
 
 
 WORKS = {"echo": echo, "fanout": fanout, "latency": latency, "idle": idle, "clients": clients}
+
+
+async def play(arguments: argparse.Namespace) -> None:
+    """Connects and says so; then a turn for every line, until there are no more."""
+    subject = Subject(arguments.pid)
+    turns = WORKS[arguments.work](arguments, subject)
+    print(json.dumps(await anext(turns)), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        subject.pid = int(line.strip() or subject.pid)
+        print(json.dumps(await anext(turns)), flush=True)
 
 
 def main() -> None:
@@ -264,8 +307,7 @@ def main() -> None:
         os.sched_setaffinity(0, {arguments.core})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    result = uvloop.run(WORKS[arguments.work](arguments, Subject(arguments.pid)))
-    print(json.dumps(result), flush=True)
+    uvloop.run(play(arguments))
     os._exit(0)  # without saying goodbye to thousands of connections
 
 

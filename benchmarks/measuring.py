@@ -9,11 +9,13 @@ import json
 import os
 import platform
 import resource
+import select
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -154,41 +156,73 @@ def generator(work: Work, port: int, seconds: float, *more: str) -> list[str]:
     return [sys.executable, str(HERE / "load.py"), *work.load, *timed, *place, *more]
 
 
+class Measurement:
+    """One subject and its load generator, connected to each other for the body of a `with`, idle but for their turns."""
+
+    def __init__(self, name: str, work: Work, seconds: float, certificate: list[str]) -> None:
+        self._name, self._work, self._seconds, self._certificate = name, work, seconds, certificate
+        self._port = free_port()
+        self._open = ExitStack()
+        self._ask = ""
+        """What the next line to the generator says."""
+
+    def __enter__(self) -> Measurement:
+        with self._open:
+            if self._work.load[0] == "clients":
+                self._start_generator()
+                connections = self._work.load[self._work.load.index("--connections") + 1]
+                self._start_subject(str(self._port), connections)
+                self._ask = str(self._process.pid)
+            else:
+                self._start_subject(self._work.server, str(self._port), *self._options())
+                self._process.wait_listening(self._port)
+                self._start_generator("--pid", str(self._process.pid))
+            self._open = self._open.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def turn(self) -> dict[str, float]:
+        """Puts the subject under load for a while. SystemExit: it or the generator ended, or nothing came back."""
+        assert self._load.stdin is not None
+        self._load.stdin.write(f"{self._ask}\n".encode())
+        self._ask = ""
+        return self._heard()
+
+    def _options(self) -> list[str]:
+        folder = self._open.enter_context(tempfile.TemporaryDirectory())
+        files = [f"{option}={folder}/file{option}" for option in SUBJECTS[self._name].files]
+        return [*(self._certificate if self._work.tls else []), *files]
+
+    def _start_subject(self, *arguments: str) -> None:
+        self._process = self._open.enter_context(Process(SUBJECTS[self._name], *arguments))
+
+    def _start_generator(self, *more: str) -> None:
+        self._said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed with the rest
+        load = subprocess.Popen(
+            generator(self._work, self._port, self._seconds, *more),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0,
+        )  # fmt: skip
+        self._load = self._open.enter_context(load)
+        self._open.callback(load.kill)
+        self._heard()
+
+    def _heard(self) -> dict[str, float]:
+        """The generator's next line."""
+        out = self._load.stdout
+        assert out is not None
+        line = out.readline() if select.select([out], [], [], LOAD_TIMEOUT)[0] else b""
+        if not line:
+            if self._work.load[0] != "clients":
+                self._process.check()
+            self._said.seek(0)
+            raise SystemExit(f"{self._work.name}, {self._name}: {self._said.read().decode()[-800:]}")
+        numbers: dict[str, float] = json.loads(line)
+        return numbers
+
+
 def measure(name: str, work: Work, seconds: float, certificate: list[str]) -> dict[str, float]:
-    """The numbers of one subject under one load."""
-    subject, port = SUBJECTS[name], free_port()
-    if work.load[0] == "clients":
-        return _measure_clients(subject, work, port, seconds)
-    with tempfile.TemporaryDirectory() as folder:
-        options = [f"{option}={folder}/file{option}" for option in subject.files]
-        tls = certificate if work.tls else []
-        with Process(subject, work.server, str(port), *tls, *options) as process:
-            process.wait_listening(port)
-            load = generator(work, port, seconds, "--pid", str(process.pid))
-            done = subprocess.run(load, capture_output=True, text=True, timeout=LOAD_TIMEOUT, check=False)
-            process.check()
-    return _numbers(f"{work.name}, {name}", done.returncode, done.stdout, done.stderr)
-
-
-def _measure_clients(subject: Subject, work: Work, port: int, seconds: float) -> dict[str, float]:
-    """The other way round: the generator is the server."""
-    load = subprocess.Popen(
-        generator(work, port, seconds),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        time.sleep(1.0)  # until it listens; asking would count as a client
-        connections = work.load[work.load.index("--connections") + 1]
-        with Process(subject, str(port), connections) as process:
-            out, errors = load.communicate(f"{process.pid}\n", timeout=LOAD_TIMEOUT)
-    finally:
-        load.kill()
-        load.wait()
-    return _numbers(f"{work.name}, {subject.title}", load.returncode, out, errors)
-
-
-def _numbers(what: str, status: int, out: str, errors: str) -> dict[str, float]:
-    if status or not out.strip():
-        raise SystemExit(f"{what}: {errors[-800:]}")
-    result: dict[str, float] = json.loads(out)
-    return result
+    """The numbers of one subject under one load, in one turn."""
+    with Measurement(name, work, seconds, certificate) as measurement:
+        return measurement.turn()

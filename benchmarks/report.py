@@ -33,19 +33,21 @@ class Verdict:
 
 
 def values_of(results: Results, subject: str, key: str) -> list[float]:
-    """One number of one subject in all rounds."""
+    """One number of one subject in all turns."""
     return [result[key] for result in results.get(subject, ())]
 
 
-def ratio(results: Results, number: Number, of: str, against: str) -> float | None:
-    """How many times as good `of` is as `against`, by medians. None: one of them was not measured."""
+def ratios(results: Results, number: Number, of: str, against: str) -> list[float]:
+    """How many times as good `of` is as `against`, turn by turn: a turn beside the other's nearest. Empty: not measured."""
     ours, theirs = values_of(results, of, number.key), values_of(results, against, number.key)
-    if not ours or not theirs:
-        return None
-    mine, other = statistics.median(ours), statistics.median(theirs)
     if number.more:
-        mine, other = other, mine
-    return other / mine if mine else float("inf")
+        ours, theirs = theirs, ours
+    return [other / mine if mine else float("inf") for mine, other in zip(ours, theirs, strict=False)]
+
+
+def ratio(results: Results, number: Number, of: str, against: str) -> float | None:
+    """The median of the ratios. None: one of the two was not measured."""
+    return statistics.median(found) if (found := ratios(results, number, of, against)) else None
 
 
 def judge(goal: Goal, number: Number, results: Results) -> Verdict | None:
@@ -67,9 +69,9 @@ def show(value: float) -> str:
     return f"{value:.3g}"
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], unit: str = "") -> str:
     """Median, and minimum and maximum where there are any."""
-    median = show(statistics.median(values))
+    median = show(statistics.median(values)) + unit
     return median if len(values) == 1 else f"{median} ({show(min(values))} to {show(max(values))})"
 
 
@@ -92,7 +94,9 @@ def goals_table(works: list[tuple[Work, Results]]) -> str:
             if verdict is None:
                 continue
             who = "" if goal.of in ("ours", "our client") else f" ({SUBJECTS[goal.of].title})"
-            measured = show(verdict.value) + ("x" if goal.against else "")
+            measured = show(verdict.value)
+            if goal.against is not None:
+                measured = spread(ratios(results, number, goal.of, goal.against), "x")
             reached = "yes" if verdict.reached else "**no**"
             lines.append(f"| {work.name}{who} | {number.title} | {goal_text(goal, number)} | {measured} | {reached} |")
     return "\n".join(lines)
@@ -129,7 +133,8 @@ def _place_and_date(facts: dict[str, Any]) -> str:
 def circumstances(results: dict[str, Any]) -> str:
     """Date, machine and versions in one paragraph."""
     used = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    rounds = f"{results['rounds']} round{'s' if results['rounds'] != 1 else ''} of {results['seconds']:g} s"
+    turns = f"{results['turns']} turns of " if "turns" in results else ""
+    rounds = f"{results['rounds']} round{'s' if results['rounds'] != 1 else ''} of {turns}{results['seconds']:g} s"
     return f"{_place_and_date(results)} {rounds}. {used}."
 
 

@@ -1,4 +1,4 @@
-"""The benchmark: all subjects in turn under the same loads, several rounds interleaved.
+"""The benchmark: all subjects in turn under the same loads, in turns of half a second, several rounds of them.
 
 ``python -m benchmarks.run [--quick] [--rounds 3] [--only WORK] [--json FILE]`` prints the tables of `benchmarks.report`.
 """
@@ -9,26 +9,49 @@ import argparse
 import json
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.measuring import allow_many_connections, head, make_certificate, measure
+from benchmarks.measuring import Measurement, allow_many_connections, head, make_certificate, measure
 from benchmarks.works import WORKS, Work
 
-QUICK_SECONDS, SECONDS = 1.0, 2.5
-ROUNDS = 3
+Round = dict[str, list[dict[str, float]]]
+"""What the subjects' turns came to."""
+
+SECONDS = 0.5
+ROUNDS, TURNS = 3, 6
+ALONE = 2
+"""Rounds of a work whose subjects cannot take turns, for one of the others."""
 
 
-def run(work: Work, rounds: int, seconds: float, certificate: list[str], *, beside: bool) -> dict[str, Any]:
-    """All rounds of one work: what each subject's results were."""
+def run(work: Work, rounds: int, turns: int, certificate: list[str], *, beside: bool) -> dict[str, Any]:
+    """All rounds of one work: what each subject's results were, turn by turn."""
     results: dict[str, list[dict[str, float]]] = {}
-    for number in range(min(rounds, work.most_rounds)):
+    for number in range(min(rounds if work.turns else rounds * ALONE, work.most_rounds)):
         subjects = (*work.subjects, *work.beside) if beside and number == 0 else work.subjects
-        for subject in subjects:
-            print(f"{work.name}: round {number + 1}, {subject}", file=sys.stderr, flush=True)
-            results.setdefault(subject, []).append(measure(subject, work, seconds, certificate))
+        print(f"{work.name}: round {number + 1}, {', '.join(subjects)}", file=sys.stderr, flush=True)
+        measured = take_turns if work.turns else one_by_one
+        for subject, numbers in measured(work, subjects, turns, certificate).items():
+            results.setdefault(subject, []).extend(numbers)
     return {"name": work.name, "results": results}
+
+
+def take_turns(work: Work, subjects: tuple[str, ...], turns: int, certificate: list[str]) -> Round:
+    """A round in which all subjects run, and one at a time is under load, to and fro."""
+    with ExitStack() as running:
+        measurements = {name: running.enter_context(Measurement(name, work, SECONDS, certificate)) for name in subjects}
+        results: Round = {name: [] for name in subjects}
+        for turn in range(turns):
+            for name in subjects if turn % 2 == 0 else reversed(subjects):
+                results[name].append(measurements[name].turn())
+    return results
+
+
+def one_by_one(work: Work, subjects: tuple[str, ...], _turns: int, certificate: list[str]) -> Round:
+    """A round in which only one subject runs at a time: where idle connections of the others would disturb."""
+    return {name: [measure(name, work, SECONDS, certificate)] for name in subjects}
 
 
 def main() -> None:
@@ -39,14 +62,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="works whose name contains this")
     parser.add_argument("--json", help="where the results go")
     arguments = parser.parse_args()
-    rounds, seconds = (1, QUICK_SECONDS) if arguments.quick else (arguments.rounds, SECONDS)
+    rounds = 1 if arguments.quick else arguments.rounds
     allow_many_connections()
-    results = head(rounds=rounds, seconds=seconds, works=[])
+    results = head(rounds=rounds, turns=TURNS, seconds=SECONDS, works=[])
     with tempfile.TemporaryDirectory() as folder:
         certificate = make_certificate(folder)
         for work in WORKS:
             if arguments.only in work.name and (work.quick or not arguments.quick):
-                done = run(work, rounds, seconds, certificate, beside=not arguments.quick)
+                done = run(work, rounds, TURNS, certificate, beside=not arguments.quick)
                 results["works"].append(done)
                 if arguments.json:  # what is there is kept, whatever happens to the rest
                     Path(arguments.json).write_text(json.dumps(results, indent=1), encoding="utf-8")

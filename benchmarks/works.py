@@ -77,6 +77,8 @@ class Work:
     tls: bool = False
     timed: bool = True
     """Whether the generator is told for how long; otherwise `load` says it."""
+    turns: bool = True
+    """Whether subjects take turns under load. Else each runs alone, once in a round."""
     most_rounds: int = 100
     quick: bool = True
     """Whether it is part of the quick run."""
@@ -116,9 +118,9 @@ WORKS = (
     Work("latency at 500 messages/s", _load("latency", 16), (Number("p50", "ms, p50"), Number("p99", "ms, p99")),
          (Goal("p50", 2.0, "peer"), Goal("p99", 2.0, "peer"), Goal("p50", 1 / 1.3, "picows")), beside=BESIDE),
     Work("2,000 connections", _load("idle", 2000, 1, "--seconds", 0), IDLE,
-         (Goal("connects_per_second", 1.5, "peer"), Goal("kib", 2.0, "peer"), Goal("kib", 20)), beside=BESIDE, timed=False),
+         (Goal("connects_per_second", 1.5, "peer"), Goal("kib", 2.0, "peer"), Goal("kib", 20)), beside=BESIDE, timed=False, turns=False),
     Work("5,000 idle connections", _load("idle", 5000, 1, "--seconds", 20), (Number("idle_percent", "% of a core"),),
-         (Goal("idle_percent", 5),), subjects=BOTH, timed=False, most_rounds=1, quick=False),
+         (Goal("idle_percent", 5),), subjects=BOTH, timed=False, turns=False, most_rounds=1, quick=False),
     Work("the client's side, 4 clients, 8 outstanding each", _load("clients", 4, 8), (MICROSECONDS, RATE),
          (Goal("us", 5, "peer's client", of="our client"),), subjects=("our client", "peer's client")),
     Work("TLS: echo, 32 connections, 8 outstanding each", _load("echo", 32, 8, "--tls"),
@@ -126,7 +128,7 @@ WORKS = (
     Work("TLS: 1 MiB messages", _load("echo", 4, 1, *_size(MIB), "--tls"),
          goals=(Goal("us", 3, "peer"),), subjects=BOTH, tls=True),
     Work("TLS: 500 connections", _load("idle", 500, 1, "--seconds", 0, "--tls"), IDLE[:1],
-         (Goal("kib", 45),), subjects=BOTH, tls=True, timed=False),
+         (Goal("kib", 45),), subjects=BOTH, tls=True, timed=False, turns=False),
 )  # fmt: skip
 
 

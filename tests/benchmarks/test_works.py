@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
 import pytest
 
 from benchmarks import run
-from benchmarks.measuring import HERE, command, environment, free_port, generator, machine, measure, wait_listening
+from benchmarks.measuring import (
+    HERE,
+    Measurement,
+    command,
+    environment,
+    free_port,
+    generator,
+    machine,
+    wait_listening,
+)
 from benchmarks.works import BESIDE, CURVES, MAIN, SUBJECTS, WORKS
 
 
@@ -62,26 +74,74 @@ def test_waiting_for_a_subject_that_has_ended_ends_the_benchmark():
         wait_listening(free_port(), check)
 
 
-def test_rounds_are_interleaved_and_what_stands_beside_is_measured_once(monkeypatch):
-    measured = []
-    monkeypatch.setattr(run, "measure", lambda subject, *_: measured.append(subject) or {"us": 1.0})
+class Pretended:
+    """A measurement of nothing, which notes whose turn it was."""
+
+    turns: ClassVar[list[str]] = []
+
+    def __init__(self, name, *_):
+        self.name = name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.turns.append(f"end of {self.name}")
+
+    def turn(self):
+        self.turns.append(self.name)
+        return {"us": 1.0, "idle_percent": 0.0}
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    monkeypatch.setattr(run, "Measurement", Pretended)
+    monkeypatch.setattr(run, "measure", lambda *arguments: Pretended(*arguments).turn())
+    monkeypatch.setattr(Pretended, "turns", [])
+    return Pretended.turns
+
+
+def test_subjects_take_turns_to_and_fro_and_what_stands_beside_does_so_in_the_first_round(turns):
     work = next(work for work in WORKS if work.beside == BESIDE and work.subjects == MAIN)
-    results = run.run(work, 2, 1.0, [], beside=True)
-    assert measured == [*MAIN, *BESIDE, *MAIN]
-    assert [len(rounds) for rounds in results["results"].values()] == [2] * len(MAIN) + [1] * len(BESIDE)
+    results = run.run(work, 2, 2, [], beside=True)
+    first, second = [*MAIN, *BESIDE], [*MAIN]
+    assert [name for name in turns if not name.startswith("end")] == [*first, *first[::-1], *second, *second[::-1]]
+    assert [len(numbers) for numbers in results["results"].values()] == [4] * len(MAIN) + [2] * len(BESIDE)
 
 
-def test_a_work_has_no_more_rounds_than_it_wants(monkeypatch):
-    monkeypatch.setattr(run, "measure", lambda *_: {"idle_percent": 0.0})
+def test_what_cannot_take_turns_is_measured_alone_in_more_rounds(turns):
+    work = next(work for work in WORKS if not work.turns and work.subjects == MAIN)
+    results = run.run(work, 2, 5, [], beside=False)
+    assert turns == [*MAIN] * 2 * run.ALONE
+    assert [len(numbers) for numbers in results["results"].values()] == [2 * run.ALONE] * len(MAIN)
+
+
+def test_a_work_has_no_more_rounds_than_it_wants(turns):
     work = next(work for work in WORKS if work.most_rounds == 1)
-    assert [len(rounds) for rounds in run.run(work, 5, 1.0, [], beside=False)["results"].values()] == [1, 1]
+    assert [len(rounds) for rounds in run.run(work, 5, 3, [], beside=False)["results"].values()] == [1, 1]
 
 
-def test_a_server_and_a_client_are_measured():
+def test_a_server_and_a_client_are_measured_turn_by_turn():
     pytest.importorskip("picows", reason="the dependency group `bench` is not installed")
     echo = next(work for work in WORKS if "ours" in work.subjects)
     clients = next(work for work in WORKS if "our client" in work.subjects)
     for name, work in (("ours", echo), ("our client", clients)):
-        numbers = measure(name, work, 0.2, [])
-        assert numbers["per_second"] > 0
-        assert {number.key for number in work.numbers} <= numbers.keys()
+        with Measurement(name, work, 0.2, []) as measurement:
+            for _ in range(2):
+                numbers = measurement.turn()
+                assert numbers["per_second"] > 0
+                assert {number.key for number in work.numbers} <= numbers.keys()
+
+
+def test_a_subject_that_ends_says_why():
+    pytest.importorskip("picows", reason="the dependency group `bench` is not installed")
+    unknown = replace(WORKS[0], server="juggling")
+    with pytest.raises(SystemExit, match="juggling"), Measurement("ours", unknown, 0.2, []):
+        pytest.fail("it runs")
+
+
+def test_a_load_that_fails_says_why():
+    pytest.importorskip("picows", reason="the dependency group `bench` is not installed")
+    unknown = replace(WORKS[0], load=("echo", "--juggle"))
+    with pytest.raises(SystemExit, match="--juggle"), Measurement("ours", unknown, 0.2, []):
+        pytest.fail("it runs")
