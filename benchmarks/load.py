@@ -3,8 +3,8 @@
 It is built on picows and uvloop, so that it is not the bottleneck: it can make several times the load that the fastest
 subject takes. `measuring.py` starts it. When its clients are connected it prints a line, and from then on every line on
 standard input is a *turn*: it puts the subject under load for a while, prints a line of JSON with the numbers, and is
-silent again. So several subjects can take turns of half a second. The work `clients` turns it round: it is the server
-then, and the subject a program full of clients, whose process id stands in the line that asks for the first turn.
+silent again. So several subjects can take turns of half a second. The works `clients` and `sink` turn it round: it is the
+server then, and the subject a program full of clients, whose process id stands in the line that asks for the first turn.
 """
 
 from __future__ import annotations
@@ -222,21 +222,41 @@ async def fanout(arguments: argparse.Namespace, subject: Subject) -> Turns:
 
 async def clients(arguments: argparse.Namespace, subject: Subject) -> Turns:
     """The subject's clients answer every message; each has `outstanding` under way to it."""
+    peers, server = await listen(arguments)
+    yield {}
+    await all_connected(peers, arguments.connections)
+    yield await busy(peers, peers, arguments, subject, FIRST_WARM_UP)
+    while server.is_serving():
+        yield await busy(peers, peers, arguments, subject, WARM_UP)
+
+
+async def sink(arguments: argparse.Namespace, subject: Subject) -> Turns:
+    """The subject's clients send as much as they can, and get acknowledgements. There is one turn."""
+    peers, server = await listen(arguments)
+    yield {}
+    await all_connected(peers, arguments.connections)
+    numbers = await rate_of(peers, arguments.seconds, subject)
+    server.close()
+    yield numbers
+
+
+async def listen(arguments: argparse.Namespace) -> tuple[list[Peer], asyncio.Server]:
+    """A server, and the list that its connections will be in."""
     peers: list[Peer] = []
 
     def accept(_request: Any) -> Peer:
         peers.append(Peer(len(peers), arguments.size))
         return peers[-1]
 
-    server = await picows.ws_create_server(accept, "127.0.0.1", arguments.port, max_frame_size=MAX_FRAME)
-    yield {}
+    return peers, await picows.ws_create_server(accept, "127.0.0.1", arguments.port, max_frame_size=MAX_FRAME)
+
+
+async def all_connected(peers: list[Peer], count: int) -> None:
+    """Until the subject's clients are there, and have begun."""
     async with asyncio.timeout(60):
-        while len([peer for peer in peers if peer.transport]) < arguments.connections:  # noqa: ASYNC110
+        while len([peer for peer in peers if peer.transport]) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await asyncio.sleep(SETTLING + 0.7)  # a client may wait half a second for an early close
-    yield await busy(peers, peers, arguments, subject, FIRST_WARM_UP)
-    while server.is_serving():
-        yield await busy(peers, peers, arguments, subject, WARM_UP)
 
 
 async def latency(arguments: argparse.Namespace, _subject: Subject) -> Turns:
@@ -277,7 +297,7 @@ async def idle(arguments: argparse.Namespace, subject: Subject) -> Turns:
     }
 
 
-WORKS = {"echo": echo, "fanout": fanout, "latency": latency, "idle": idle, "clients": clients}
+WORKS = {"echo": echo, "fanout": fanout, "latency": latency, "idle": idle, "clients": clients, "sink": sink}
 
 
 async def play(arguments: argparse.Namespace) -> None:

@@ -168,13 +168,14 @@ class Measurement:
 
     def __enter__(self) -> Measurement:
         with self._open:
-            if self._work.load[0] == "clients":
+            if self._work.has_clients:
                 self._start_generator()
                 connections = self._work.load[self._work.load.index("--connections") + 1]
-                self._start_subject(str(self._port), connections)
+                self._start_subject(str(self._port), connections, *self._files())
                 self._ask = str(self._process.pid)
             else:
-                self._start_subject(self._work.server, str(self._port), *self._options())
+                tls = self._certificate if self._work.tls else []
+                self._start_subject(self._work.server, str(self._port), *tls, *self._files())
                 self._process.wait_listening(self._port)
                 self._start_generator("--pid", str(self._process.pid))
             self._open = self._open.pop_all()
@@ -190,10 +191,9 @@ class Measurement:
         self._ask = ""
         return self._heard()
 
-    def _options(self) -> list[str]:
+    def _files(self) -> list[str]:
         folder = self._open.enter_context(tempfile.TemporaryDirectory())
-        files = [f"{option}={folder}/file{option}" for option in SUBJECTS[self._name].files]
-        return [*(self._certificate if self._work.tls else []), *files]
+        return [f"{option}={folder}/file{option}" for option in SUBJECTS[self._name].files]
 
     def _start_subject(self, *arguments: str) -> None:
         self._process = self._open.enter_context(Process(SUBJECTS[self._name], *arguments))
@@ -214,7 +214,7 @@ class Measurement:
         assert out is not None
         line = out.readline() if select.select([out], [], [], LOAD_TIMEOUT)[0] else b""
         if not line:
-            if self._work.load[0] != "clients":
+            if not self._work.has_clients:
                 self._process.check()
             self._said.seek(0)
             raise SystemExit(f"{self._work.name}, {self._name}: {self._said.read().decode()[-800:]}")

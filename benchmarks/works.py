@@ -21,6 +21,9 @@ SUBJECTS = {
     "ours": Subject("maim_trio", "ours.py"),
     "ours, logging": Subject("maim_trio, logging", "ours.py", files=("--log",)),
     "ours, durable": Subject("maim_trio, durable", "ours.py", files=("--outbox",)),
+    "our senders": Subject("maim_trio, 50 senders", "ours_sender.py"),
+    "our senders, durable": Subject("maim_trio, 50 senders, durable", "ours_sender.py", files=("--outbox",)),
+    "peer's senders": Subject(f"maim_message {PEER_VERSION}, 50 senders", "peer_sender.py", "peer"),
     "our client": Subject("maim_trio client", "ours_client.py"),
     "peer": Subject(f"maim_message {PEER_VERSION}", "peer.py", "peer"),
     "peer's client": Subject(f"maim_message {PEER_VERSION} client", "peer_client.py", "peer"),
@@ -83,6 +86,11 @@ class Work:
     quick: bool = True
     """Whether it is part of the quick run."""
 
+    @property
+    def has_clients(self) -> bool:
+        """Whether the subject is a program of clients, and the generator their server."""
+        return self.load[0] in ("clients", "sink")
+
 
 def _load(work: str, connections: int, outstanding: int = 1, *more: object) -> tuple[str, ...]:
     return (work, "--connections", str(connections), "--outstanding", str(outstanding), *map(str, more))
@@ -123,6 +131,9 @@ WORKS = (
          (Goal("idle_percent", 5),), subjects=BOTH, timed=False, turns=False, most_rounds=1, quick=False),
     Work("the client's side, 4 clients, 8 outstanding each", _load("clients", 4, 8), (MICROSECONDS, RATE),
          (Goal("us", 5, "peer's client", of="our client"),), subjects=("our client", "peer's client")),
+    Work("a client that sends, 50 tasks", _load("sink", 1), (MICROSECONDS, RATE),
+         (Goal("per_second", 20_000, of="our senders, durable"),),
+         subjects=("our senders", "our senders, durable", "peer's senders"), turns=False, most_rounds=4),
     Work("TLS: echo, 32 connections, 8 outstanding each", _load("echo", 32, 8, "--tls"),
          goals=(Goal("us", 3, "peer"),), subjects=BOTH, tls=True),
     Work("TLS: 1 MiB messages", _load("echo", 4, 1, *_size(MIB), "--tls"),

@@ -16,6 +16,7 @@ from benchmarks.measuring import (
     free_port,
     generator,
     machine,
+    measure,
     wait_listening,
 )
 from benchmarks.works import BESIDE, CURVES, MAIN, SUBJECTS, WORKS
@@ -131,6 +132,14 @@ def test_a_server_and_a_client_are_measured_turn_by_turn():
                 numbers = measurement.turn()
                 assert numbers["per_second"] > 0
                 assert {number.key for number in work.numbers} <= numbers.keys()
+
+
+def test_clients_that_send_are_measured():
+    pytest.importorskip("picows", reason="the dependency group `bench` is not installed")
+    work = next(work for work in WORKS if work.load[0] == "sink")
+    numbers = measure("our senders, durable", work, 0.2, [])
+    assert numbers["per_second"] > 0
+    assert {number.key for number in work.numbers} <= numbers.keys()
 
 
 def test_a_subject_that_ends_says_why():
