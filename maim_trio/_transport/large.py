@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["LargeFrame"]
+__all__ = ["LargeFrame", "Unmask"]
 
 OWN = 4 * 1024
 """Smaller pieces are collected in one buffer: a peer that sends byte by byte does not cost an object for each."""
 
-Unmask = Callable[[bytes | bytearray | memoryview, bytes], bytes]
+Unmask = Callable[[bytes | bytearray | memoryview, bytes | bytearray], bytes]
 
 
 class LargeFrame:

@@ -161,6 +161,18 @@ def test_without_the_extra_speed_masking_is_done_with_the_standard_library():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_the_mask_in_c_needs_no_package_around_it_and_leaves_that_as_it_is():
+    program = (
+        "import sys\n"
+        "from maim_trio._transport import frames\n"
+        "assert frames.apply_mask is not frames.xor_mask\n"
+        "assert 'websockets' not in sys.modules and 'importlib.metadata' not in sys.modules\n"
+        "import websockets.frames, websockets.speedups\n"
+        "assert websockets.frames.apply_mask(b'hello', b'mask') == frames.apply_mask(b'hello', b'mask')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_each_masked_frame_has_a_mask_of_its_own():
     built = {frame(frames.TEXT, b"hello", mask=True)[2:6] for _ in range(8)}
     assert len(built) == 8
