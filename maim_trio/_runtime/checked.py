@@ -113,7 +113,7 @@ def _number(
     return check
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(init=False, repr=False, eq=False)
 class Checked:
     """The base of all configuration classes."""
 

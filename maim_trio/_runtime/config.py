@@ -36,7 +36,7 @@ def normalised_handlers(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
     return {custom_type(name): handler for name, handler in handlers.items()}
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, init=False, repr=False, eq=False)  # those that are used make their own
 class CallbackConfig(Checked):
     """Handlers, statistics and the log: what a client with many connections shares too."""
 

@@ -7,7 +7,6 @@ so there is one insertion per message, and the two can never be at odds. Everyth
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,8 +24,7 @@ TABLES: Final = (
 )
 
 
-@dataclass(slots=True)
-class Origin:
+class Origin(msgspec.Struct):
     """A connection on which messages came, and whose it was. `resumable`: its identity may come back to it."""
 
     id: int
@@ -47,15 +45,14 @@ class Received(msgspec.Struct, gc=False):
     frame: bytes
 
 
-@dataclass(slots=True)
-class ReceivedBatch:
+class ReceivedBatch(msgspec.Struct):
     """What one transaction writes about received messages."""
 
-    origins: list[Origin] = field(default_factory=list)
-    received: list[Received] = field(default_factory=list)
-    handled: list[tuple[int]] = field(default_factory=list)
+    origins: list[Origin] = []
+    received: list[Received] = []
+    handled: list[tuple[int]] = []
     """Ids of messages whose handlers have ended."""
-    ended: list[tuple[str, str]] = field(default_factory=list)
+    ended: list[tuple[str, str]] = []
     """uuid and user_id of identities that nobody will come back to."""
     forget_below: int = 0
     """Handled messages with smaller ids are not remembered any more."""
@@ -63,8 +60,7 @@ class ReceivedBatch:
     """When set: connections that are neither among these nor referred to are forgotten."""
 
 
-@dataclass(slots=True)
-class Left:
+class Left(msgspec.Struct):
     """What an earlier process has left of one identity."""
 
     uuid: str
@@ -75,9 +71,9 @@ class Left:
     """The id of its last connection."""
     newest: int = 0
     """The id of the last message that was received."""
-    waiting: list[tuple[int, bytes, dict[str, Any]]] = field(default_factory=list)
+    waiting: list[tuple[int, bytes, dict[str, Any]]] = []
     """Id, frame, and the metadata of the connection it came on, of what waits for a handler, oldest first."""
-    keys: list[int] = field(default_factory=list)
+    keys: list[int] = []
     """Of all messages that were seen lately, those that wait included, oldest first."""
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,15 +20,14 @@ __all__ = ["Accept", "BadHead", "Refuse", "Request", "Response", "find_end", "pa
 
 Headers = list[tuple[bytes, bytes]]
 
-_TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
-_NAME = re.compile(_TOKEN)
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/(\d\.\d)")
-_STATUS_LINE = re.compile(rb"HTTP/1\.\d ([1-9]\d\d)(?: [^\x00\r\n]*)?")
-_TARGET = re.compile(r"/[\x21-\x7e]*")
-_BLANK_LINE = re.compile(rb"\n\r?\n")
-_TLS_RECORDS = (0x15, 0x16)  # alert and handshake
-_ILLEGAL_IN_VALUE = re.compile(rb"[\x00\r\n\x0b\x0c]")
+# For `translate` to take out: faster than a pattern, and nothing to be compiled when a client is imported.
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_VISIBLE = bytes(range(0x21, 0x7F))
+_ILLEGAL_IN_VALUE = b"\x00\r\n\x0b\x0c"
 
+_STATUS_LINE = rb"HTTP/1\.\d ([1-9]\d\d)(?: [^\x00\r\n]*)?"
+_BLANK_LINES = (b"\n\r\n", b"\n\n")
+_TLS_RECORDS = (0x15, 0x16)  # alert and handshake
 
 _OF_HANDSHAKE = frozenset(
     (
@@ -58,7 +56,6 @@ class BadHead(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Request:
     """The head of a request.
 
@@ -67,51 +64,52 @@ class Request:
     keys.
     """
 
-    method: str
-    target: str
-    headers: Headers
-    http_version: str
-    remote: str = ""
-    remote_ip: str = ""
-    is_upgrade: bool = field(init=False)
-    """Whether the request asks for a WebSocket (RFC 6455 §4.2.1)."""
-    _values: dict[bytes, list[bytes]] = field(init=False, compare=False)
+    __slots__ = ("_values", "headers", "http_version", "is_upgrade", "method", "remote", "remote_ip", "target")
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, method: str, target: str, headers: Headers, http_version: str, remote: str = "", remote_ip: str = ""
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.http_version = http_version
+        self.remote = remote
+        self.remote_ip = remote_ip
         values: dict[bytes, list[bytes]] = {}
-        for name, value in self.headers:
+        for name, value in headers:
             if name in values:
                 values[name].append(value)
             else:
                 values[name] = [value]
-        object.__setattr__(self, "_values", values)
-        object.__setattr__(
-            self, "is_upgrade", self._says(b"upgrade", b"websocket") and self._says(b"connection", b"upgrade")
-        )
+        self._values = values
+        self.is_upgrade = self._says(b"upgrade", b"websocket") and self._says(b"connection", b"upgrade")
+        """Whether the request asks for a WebSocket (RFC 6455 §4.2.1)."""
 
     def values(self, name: bytes) -> Sequence[bytes]:
         """The values of all headers of that name (lower case)."""
         return self._values.get(name, ())
 
     def _says(self, name: bytes, token: bytes) -> bool:
-        return token in [said.strip() for said in b",".join(self.values(name)).lower().split(b",")]
+        said = b",".join(self._values.get(name, ())).lower()
+        return said == token or token in [part.strip() for part in said.split(b",")]
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target.partition('?')[0]} from {self.remote or 'a stream'}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(msgspec.Struct, frozen=True):
     """The request becomes a link; `headers` go into the 101. `ValueError` for a header that cannot be written."""
 
-    headers: Headers = field(default_factory=list, repr=False)
+    headers: Headers = []
 
     def __post_init__(self) -> None:
         check_headers(self.headers)
 
+    def __repr__(self) -> str:
+        return "Accept()"
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+
+class Refuse(msgspec.Struct, frozen=True):
     """The request is answered with `status`, one line of JSON and further `headers`, then TCP is closed.
 
     `ValueError` for a status outside 400 to 599 or a header that cannot be written.
@@ -119,15 +117,20 @@ class Refuse:
 
     status: int
     body: Mapping[str, Any]
-    headers: Headers = field(default_factory=list, repr=False)
+    headers: Headers = []
 
     def __post_init__(self) -> None:
         if not 400 <= self.status <= 599:
             raise ValueError(f"{self.status} is no status of a refusal")
         check_headers(self.headers)
 
+    def __repr__(self) -> str:
+        return f"Refuse(status={self.status!r}, body={self.body!r})"
+
     def encoded(self, *, body: bool = True) -> bytes:
         """The whole answer; without its body for a HEAD request."""
+        import json  # no client needs it
+
         text = json.dumps(self.body).encode() + b"\n"
         upgrade = any(name.lower() == b"upgrade" for name, _ in self.headers)
         headers: Headers = [
@@ -141,54 +144,69 @@ class Refuse:
         return b"\r\n".join(lines) + b"\r\n\r\n" + (text if body else b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """The head of an answer; header names in lower case, of several with one name the last."""
 
     status: int
-    headers: dict[str, str] = field(repr=False)
+    headers: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Response(status={self.status!r})"
 
 
 def check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
     """`ValueError`, naming the header but never its value, for what cannot be written into a head."""
     for name, value in headers:
-        if not _NAME.fullmatch(name):
+        if not _is_token(name):
             raise ValueError("a header name is not a token")
-        if _ILLEGAL_IN_VALUE.search(value) or value != value.strip(b" \t"):
+        if value.translate(None, _ILLEGAL_IN_VALUE) != value or value != value.strip(b" \t"):
             raise ValueError(f"the value of header {name.decode()} holds a line break, NUL or outer blanks")
 
 
 def check_target(target: str) -> None:
     """`ValueError` for a path and query that cannot stand in a request line; they are not shown."""
-    if not _TARGET.fullmatch(target):
+    if not (target.startswith("/") and target.isascii() and target.isprintable() and " " not in target):
         raise ValueError("the target is not visible ASCII beginning with a slash")
 
 
 def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
     """Where the head in `buffer` ends, its blank line included; -1 when that has not come yet."""
-    found = _BLANK_LINE.search(buffer, start)
-    return -1 if found is None else found.end()
+    ends = [found + len(blank) for blank in _BLANK_LINES if (found := buffer.find(blank, start)) >= 0]
+    return min(ends, default=-1)
 
 
 def check_start(buffer: bytes | bytearray) -> None:
     """Raises BadHead as soon as the first bytes cannot become HTTP, so that nobody waits for the rest."""
-    if buffer and not _NAME.match(buffer[:1]):
+    if buffer and buffer[0] not in _TOKEN:
         raise BadHead(400, "TLS where plain HTTP was expected" if buffer[0] in _TLS_RECORDS else "this is not HTTP")
 
 
 def parse_request(head: bytes, remote: str = "", remote_ip: str = "") -> Request:
     """A request from its head. Raises BadHead (400, or 505 for a version that is not HTTP/1.x)."""
     first, headers = _parse(head)
-    line = _REQUEST_LINE.fullmatch(first)
-    if line is None:
-        raise BadHead(400, "malformed request line")
-    method, target, version = (group.decode() for group in line.groups())
-    if not version.startswith("1."):
+    method, target, version = _request_line(first)
+    if version[0] != "1":
         raise BadHead(505, "HTTP version not supported")
     request = Request(method, target, headers, version, remote, remote_ip)
     if version != "1.0" and len(request.values(b"host")) != 1:
         raise BadHead(400, "not exactly one Host header")
     return request
+
+
+def _request_line(line: bytes) -> tuple[str, str, str]:
+    """Method, target and version."""
+    parts = line.split(b" ")
+    if len(parts) == 3:
+        method, target, protocol = parts
+        major, dot, minor = protocol[5:6], protocol[6:7], protocol[7:]
+        is_http = protocol[:5] == b"HTTP/" and dot == b"." and len(minor) == 1 and major.isdigit() and minor.isdigit()
+        if is_http and _is_token(method) and target and not target.translate(None, _VISIBLE):
+            return method.decode(), target.decode(), protocol[5:].decode()
+    raise BadHead(400, "malformed request line")
+
+
+def _is_token(name: bytes) -> bool:
+    return name != b"" and not name.translate(None, _TOKEN)
 
 
 def check_upgrade(request: Request) -> None:
@@ -217,25 +235,30 @@ def handshake_head(request: Request) -> bytes:
 def parse_response(head: bytes) -> Response:
     """An answer from its head. Raises BadHead."""
     first, headers = _parse(head)
-    line = _STATUS_LINE.fullmatch(first)
+    line = re.fullmatch(_STATUS_LINE, first)
     if line is None:
         raise BadHead(0, "the answer is not HTTP")
     return Response(int(line[1]), {name.decode(): value.decode("latin-1") for name, value in headers})
 
 
 def _parse(head: bytes) -> tuple[bytes, Headers]:
-    lines = [line.removesuffix(b"\r") for line in head.split(b"\n")]
+    if head.count(b"\n") == head.count(b"\r\n"):
+        lines = head.split(b"\r\n")
+    else:
+        lines = [line.removesuffix(b"\r") for line in head.split(b"\n")]
     headers: Headers = []
     for line in lines[1:-2]:  # without the blank line, and what stands behind its end
         name, colon, value = line.partition(b":")
         value = value.strip(b" \t")
-        if not colon or not _NAME.fullmatch(name) or _ILLEGAL_IN_VALUE.search(value):
+        if not colon or not name or name.translate(None, _TOKEN) or value.translate(None, _ILLEGAL_IN_VALUE) != value:
             raise BadHead(400, "malformed header line")
         headers.append((name.lower(), value))
     return lines[0], headers
 
 
 def _phrase(status: int) -> bytes:
+    from http import HTTPStatus  # no client needs it
+
     try:
         return HTTPStatus(status).phrase.encode()
     except ValueError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from maim_trio._wire.text import one_line
 
@@ -85,8 +86,7 @@ _REFUSAL_TEXTS: Final = {
 _FATAL_REFUSALS: Final = frozenset({400, 401, 403, 404})
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What the client does now.
 
     `reconnect`: try again with backoff, otherwise give up for good. `reason`: a sentence for `get_last_error()`.

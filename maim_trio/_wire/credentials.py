@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+import msgspec
 
 from maim_trio.errors import ConfigError
 from maim_trio.message._mask import mask
@@ -44,9 +45,10 @@ MAX_NAME: Final = 256
 _SECRET_HEADERS: Final = frozenset({"authorization", API_KEY_HEADER, "cookie", "proxy-authorization"})
 # What the WebSocket library writes itself; a second copy would break or falsify the handshake.
 _HANDSHAKE_HEADERS: Final = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ABSOLUTE_FORM: Final = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
+# Compiled when first needed (`re` keeps them), as it takes longer than all else that is done when this is imported.
+_HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 section 5.6.2
+_CONTROL: Final = r"[\x00-\x1f\x7f-\x9f]"
+_ABSOLUTE_FORM: Final = r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*"
 _SAFE_IN_TARGET: Final = "%/?:@!$&'()*+,;=-._~[]"
 
 
@@ -58,8 +60,7 @@ class BadCredentials(Exception):
         self.message = message
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True, gc=False):
     """What a client says about itself in the opening handshake; nothing of it is verified here.
 
     `api_key` is "" when none was sent, `connection_uuid` None when the client leaves the choice to the server.
@@ -79,7 +80,7 @@ def read(target: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, Cred
 
     The query wins over headers, the first value over repetitions, and an empty value counts as absent.
     """
-    path, _, query = _ABSOLUTE_FORM.sub("", target, count=1).partition("?")
+    path, _, query = _origin_form(target).partition("?")
     parameters = _parse_query(query)
     credentials = Credentials(
         api_key=_find("API key", MAX_API_KEY, parameters, API_KEY_PARAMETER, headers, API_KEY_HEADER) or "",
@@ -126,7 +127,7 @@ def read_legacy(target: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[st
     Headers win: they are what the protocol asks for. The query is for clients that cannot set any, such as web pages.
     Raises `BadCredentials`.
     """
-    path, _, query = _ABSOLUTE_FORM.sub("", target, count=1).partition("?")
+    path, _, query = _origin_form(target).partition("?")
     parameters = _parse_query(query)
 
     def find(what: str, max_length: int, header: str, parameter: str) -> str | None:
@@ -223,8 +224,17 @@ def check(what: str, value: str, max_length: int) -> None:
     """Raises `BadCredentials` for what is too long, or would break a line of the log."""
     if len(value) > max_length:
         raise BadCredentials(f"the {what} is longer than {max_length} characters")
-    if _CONTROL.search(value):
+    if _has_control(value):
         raise BadCredentials(f"the {what} contains a control character")
+
+
+def _has_control(value: str) -> bool:
+    return not value.isprintable() and re.search(_CONTROL, value) is not None
+
+
+def _origin_form(target: str) -> str:
+    """Path and query of a request target, which may be a whole URL."""
+    return target if target.startswith("/") else re.sub(_ABSOLUTE_FORM, "", target, count=1)
 
 
 def _decode_header(raw: bytes) -> str:
@@ -242,7 +252,7 @@ def _survives_in_header(value: str) -> bool:
 
 def _refuse_unsendable(*, connection_uuid: str, **others: str) -> None:
     for name, value in (*others.items(), ("connection_uuid", connection_uuid)):
-        if _CONTROL.search(value):
+        if _has_control(value):
             raise ConfigError(f"{name} contains a control character")
     if not _survives_in_header(connection_uuid):
         # Unlike key and platform it has no place in the query.
@@ -278,11 +288,11 @@ def _encode_user_headers(user_headers: Mapping[str, str]) -> list[tuple[bytes, b
     encoded: list[tuple[bytes, bytes]] = []
     for name, value in user_headers.items():
         lower = name.lower()
-        if not _TOKEN.fullmatch(name):
+        if not re.fullmatch(_HEADER_NAME, name):
             raise ConfigError(f"headers: {name!r:.80} is not a header name")
         if lower in _HANDSHAKE_HEADERS or lower.startswith("sec-websocket-"):
             raise ConfigError(f"headers: {name!r:.80} belongs to the handshake itself")
-        if _CONTROL.search(value.replace("\t", " ")):
+        if _has_control(value.replace("\t", " ")):
             raise ConfigError(f"headers: the value of {name!r:.80} contains a control character")
         if lower in (API_KEY_HEADER, PLATFORM_HEADER, UUID_HEADER):
             continue

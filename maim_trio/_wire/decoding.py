@@ -47,10 +47,10 @@ T = TypeVar("T")
 
 _KIND_NAMES: Final = {dict: "object", str: "str", int: "int"}
 # An id that stands first, or right after the version, is found even when the rest of the frame is beyond reading.
-_LEADING_MSG_ID: Final = re.compile(
+_LEADING_MSG_ID: Final = (
     rb'\s*\{\s*(?:"ver"\s*:\s*1\s*,\s*)?"msg_id"\s*:\s*("(?:[^"\\\x00-\x1f]|\\.){0,%d}")' % MAX_MSG_ID
 )
-_ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPED_SURROGATE: Final = rb"\\u[dD][89a-fA-F]"
 
 
 class _AckMeta(msgspec.Struct, gc=False):
@@ -220,14 +220,14 @@ def _unreadable(frame: bytes, error: Exception) -> FrameError:
     if isinstance(error, UnicodeError):
         return FrameError(INVALID_JSON, "Text is not valid UTF-8", msg_id)
     problem = str(error)
-    if _ESCAPED_SURROGATE.search(frame):
+    if re.search(_ESCAPED_SURROGATE, frame):
         # msgspec takes a surrogate at the end of a string for the end of the input.
         problem += " (or a lone surrogate)"
     return FrameError(INVALID_JSON, problem, msg_id)
 
 
 def _leading_msg_id(frame: bytes) -> str | None:
-    found = _LEADING_MSG_ID.match(frame)
+    found = re.match(_LEADING_MSG_ID, frame)
     if found is None:
         return None
     try:

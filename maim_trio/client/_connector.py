@@ -7,9 +7,9 @@ and wait for what comes of it.
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from maim_trio._delivery.backoff import Backoff
@@ -257,7 +257,9 @@ class Connector:
         verdict = after_close(closed.code, without_key(closed.reason, self._client.config))
         if closed.by_peer or closed.code == close.ABNORMAL:
             return verdict
-        return replace(verdict, reason=f"this client closed the connection (close {closed.code}): {closed.reason}")
+        return msgspec.structs.replace(
+            verdict, reason=f"this client closed the connection (close {closed.code}): {closed.reason}"
+        )
 
     async def _run(self, served: _Served) -> None:
         connection = served.connection

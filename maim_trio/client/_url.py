@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from maim_trio.errors import ConfigError
 
@@ -17,16 +18,18 @@ MAX_HOST = 253
 """Characters of a name in the DNS (RFC 1035, section 3.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True, gc=False):
     """A parsed URL. `shown` is for logs: without query and user, which may hold secrets."""
 
     secure: bool
     host: str
     port: int
     host_header: str
-    target: str = field(repr=False)
+    target: str
     shown: str
+
+    def __repr__(self) -> str:
+        return f"Address({self.shown!r})"
 
 
 def parse_url(url: str, ports: Mapping[str, int] = WEBSOCKET_PORTS) -> Address:
