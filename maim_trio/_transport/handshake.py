@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import trio
 
 from . import exchange, heads
+from .at_once import at_once
 from .heads import Accept, BadHead, Refuse, Request
 from .link import Link
 from .pipe import LOST, Pipe, peer_of
@@ -190,7 +191,7 @@ async def _ask(pipe: Pipe, decide: Decide, request: Request) -> Accept | Refuse:
 async def _answer(pipe: Pipe, heard: _Heard, answer: Accept | Refuse, timeout: float) -> bool:
     """Whether the connection has become a WebSocket."""
     if isinstance(answer, Accept) and heard.proposal is not None and heard.tap is not None:
-        await heard.proposal.accept(extra_headers=[*answer.headers])
+        await at_once(heard.proposal.accept(extra_headers=[*answer.headers]))
         await pipe.write_all(bytes(heard.tap.sent), timeout)
         return True
     refusal = _NO_UPGRADE if isinstance(answer, Accept) else answer
@@ -206,7 +207,7 @@ async def _propose(request: Request) -> tuple[trio_websocket.WebSocketRequest, _
     head = heads.handshake_head(request)
     tap = _Tap(head)
     try:
-        return await trio_websocket.wrap_server_stream(cast("trio.Nursery", _NoNursery(tap)), tap), tap
+        return await at_once(trio_websocket.wrap_server_stream(cast("trio.Nursery", _NoNursery(tap)), tap)), tap
     except _NeedsNursery:
         return await _propose_in_nursery(head)
 
