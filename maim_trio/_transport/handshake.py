@@ -112,19 +112,21 @@ async def accept_link(
     *,
     flusher: Flusher | None = None,
     report: Report = _silent,
+    remote: tuple[str, str] | None = None,
 ) -> Link | None:
     """The opening handshake of one server connection, over TCP, TLS or any other stream (RFC 6455 §4.2).
 
     `decide` is asked for every well-formed request, plain HTTP too (`is_upgrade` is False then), before anything is
     answered; an upgrade that breaks RFC 6455 is refused without asking. How long `decide` takes is bounded by the
-    caller; reading the head, and writing the answer, each have `limits.handshake_timeout`.
+    caller; reading the head, and writing the answer, each have `limits.handshake_timeout`. `remote` is `peer_of` the
+    stream, where the caller knows it.
 
     None: refused or failed, the last words delivered and the stream closed. `report` has then been called with one
     short reason, unless it was `decide` that refused. What `decide` raises propagates after a 500. Cancelled: the
     stream is closed.
     """
     pipe = Pipe(stream)
-    remote = peer_of(stream)
+    remote = peer_of(stream) if remote is None else remote
     link = None
     try:
         try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .engine import TlsEngine
 
-__all__ = ["CHUNK", "LINGER", "LOST", "SMALL_PART", "Part", "Pipe", "peer_of"]
+__all__ = ["CHUNK", "LINGER", "LOST", "SMALL_PART", "Part", "Pipe", "peer_at", "peer_of"]
 
 CHUNK = 64 * 1024
 """Bytes of an ordinary read, and below which written parts are joined into one."""
@@ -303,9 +303,13 @@ def peer_of(stream: trio.abc.Stream) -> tuple[str, str]:
     if socket is None:
         return "", ""
     try:
-        name = socket.getpeername()
+        return peer_at(socket.getpeername())
     except OSError:
         return "", ""
+
+
+def peer_at(name: object) -> tuple[str, str]:
+    """The same for the address of a socket."""
     if not isinstance(name, tuple) or not isinstance(name[0], str):
         return "", ""
     if len(name) == 2:

@@ -19,6 +19,7 @@ from maim_trio._runtime.session import Session
 from maim_trio._transport.flusher import Flusher
 from maim_trio._transport.handshake import accept_link
 from maim_trio._transport.limits import Limits
+from maim_trio._transport.pipe import peer_at, peer_of
 from maim_trio._transport.poller import Poller
 from maim_trio._transport.tls import TlsListener
 from maim_trio._wire import close
@@ -27,7 +28,7 @@ from maim_trio.errors import ConfigError
 from maim_trio.server._admission import Admission
 from maim_trio.server._auth import EVERYBODY
 from maim_trio.server._config import ServerConfig
-from maim_trio.server._listen import open_listeners
+from maim_trio.server._listen import open_listeners, serve
 from maim_trio.server._registry import Registry
 from maim_trio.server._sessions import Sessions
 
@@ -137,7 +138,7 @@ class Host(Endpoint):
             self._say_who_may_come()
             self.log.info("listening on %s, port %d, path %s", self.config.host, self.port, self.path)
             up()
-            await trio.serve_listeners(self._connection, [*self._listeners], handler_nursery=links)
+            await serve(self._listeners, self._connection, links, self.log.error)
         finally:
             self._listeners = []
 
@@ -172,12 +173,12 @@ class Host(Endpoint):
 
     # -- one connection
 
-    async def _connection(self, stream: trio.abc.Stream) -> None:
+    async def _connection(self, stream: trio.abc.Stream, address: Any) -> None:
         """The task of one connection, from the accepted stream to its end. Whatever happens ends here."""
         self._connection_tasks += 1
         try:
             if not self.stopping:  # accepted in the very moment of the stop, which must not wait for its request
-                connection = await self._handshake(stream)
+                connection = await self._handshake(stream, address)
                 if connection is not None:
                     await self._serve_connection(connection)
         except Exception as error:  # the fence: one connection
@@ -185,6 +186,8 @@ class Host(Endpoint):
             self.log.exception("a connection ended by an internal error", error=error)
         finally:
             self._connection_task_ended()
+            if isinstance(stream, trio.SocketStream):
+                stream.socket.close()  # nearly always it is by now; others are closed by whoever accepted them
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -201,14 +204,19 @@ class Host(Endpoint):
             self._connections_ended.set()
             self._connections_ended = trio.Event()
 
-    async def _handshake(self, stream: trio.abc.Stream) -> Connection | None:
+    async def _handshake(self, stream: trio.abc.Stream, address: Any) -> Connection | None:
         admission = Admission(self, stream)
         link: Link | None = None
         try:
             with trio.CancelScope() as scope:
                 self._opening[admission] = scope
                 link = await accept_link(
-                    stream, admission.decide, self._limits(), flusher=self._flusher, report=self._handshake_failed
+                    stream,
+                    admission.decide,
+                    self._limits(),
+                    flusher=self._flusher,
+                    report=self._handshake_failed,
+                    remote=peer_of(stream) if address is None else peer_at(address),
                 )
         finally:
             del self._opening[admission]

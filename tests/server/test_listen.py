@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
-from maim_trio.server._listen import open_listeners
+from maim_trio.server._listen import AT_ONCE, open_listeners, serve
+from tests.memory import MemoryListener
 
 
 async def closed(listeners: list[trio.SocketListener]) -> list[trio.SocketListener]:
@@ -53,3 +57,77 @@ async def test_a_taken_port_is_an_oserror_that_names_it() -> None:
 async def test_an_address_of_another_machine_is_an_oserror_that_names_it() -> None:
     with pytest.raises(OSError, match=r"192\.0\.2\.1, port 0"):  # RFC 5737: nobody has this one
         await open_listeners("192.0.2.1", 0)
+
+
+class Served:
+    """What `serve` hands over."""
+
+    def __init__(self) -> None:
+        self.addresses: list[Any] = []
+        self.streams: list[Any] = []
+        self.said: list[str] = []
+        self.came, self.told = trio.Event(), trio.Event()
+
+    async def handle(self, stream: Any, address: Any) -> None:
+        self.streams.append(stream)
+        self.addresses.append(address)
+        self.came.set()
+
+    def report(self, text: str, *words: str) -> None:
+        self.said.append(text % words)
+        self.told.set()
+
+
+async def test_whoever_has_come_is_served_with_the_address_it_has(nursery: trio.Nursery) -> None:
+    (listener,), served = await open_listeners("127.0.0.1", 0), Served()
+    port, count = ports([listener]).pop(), 2 * AT_ONCE + 1
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    nursery.start_soon(serve, [listener], served.handle, nursery, served.report)
+    while len(served.streams) < count:
+        await trio.lowlevel.checkpoint()
+    assert sorted(served.addresses) == sorted(client.getsockname() for client in clients)
+    assert served.addresses == [stream.socket.getpeername() for stream in served.streams]
+    for client, stream in zip(clients, served.streams, strict=True):
+        client.close()
+        await stream.aclose()
+
+
+async def test_when_it_is_cancelled_nobody_listens_any_more(nursery: trio.Nursery) -> None:
+    (listener,), served = await open_listeners("127.0.0.1", 0), Served()
+    port = ports([listener]).pop()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await serve([listener], served.handle, nursery, served.report)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port))
+
+
+async def test_a_listener_without_sockets_has_no_addresses(nursery: trio.Nursery) -> None:
+    listener, served = MemoryListener(), Served()
+    nursery.start_soon(serve, [listener], served.handle, nursery, served.report)
+    listener.connect()
+    await served.came.wait()
+    assert served.addresses == [None]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of open files are POSIX's")
+async def test_without_room_for_another_socket_it_says_so_and_goes_on(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    import resource
+
+    (listener,), served = await open_listeners("127.0.0.1", 0), Served()
+    client = socket.create_connection(("127.0.0.1", ports([listener]).pop()))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    last = os.dup(client.fileno())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (last + 2, before[1]))  # one more, for `serve` itself
+    try:
+        nursery.start_soon(serve, [listener], served.handle, nursery, served.report)
+        await served.told.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        os.close(last)
+    assert "no connection can be accepted" in served.said[0]
+    await served.came.wait()
+    client.close()
+    await served.streams[0].aclose()
