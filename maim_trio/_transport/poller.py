@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
 import sys
 from typing import TYPE_CHECKING, Protocol
@@ -53,12 +52,12 @@ class Poller:
         return True
 
     def discard(self, descriptor: int, reader: Reader) -> None:
-        """To be called before the socket is closed: its number may be another's at once."""
+        """To be called before the socket is closed: its number may be another's at once.
+
+        It is closed soon, or nothing more can come on it, so it stays in the epoll set: closing takes it out.
+        """
         if self._readers.get(descriptor) is reader:
             del self._readers[descriptor]
-            if self.running:
-                with contextlib.suppress(OSError):  # it was closed behind our back
-                    self._epoll.unregister(descriptor)
 
     async def run(self) -> None:
         """Reads until it is cancelled. Returns at once where there is no epoll."""

@@ -62,7 +62,8 @@ class SharedReader:
     def readable(self, *, ended: bool) -> None:
         """For the poller. With a task that waits, what is there is read and given to its sink."""
         self._unread = True
-        if ended:  # nobody will tell of what comes next: the link waits for it by itself
+        if ended:  # nobody will tell of what comes next: the link reads by itself, without waiting first
+            self._pipe.dry = False
             self._link.leave_poller()
         elif self._sink is not None:
             self._read(self._sink)
