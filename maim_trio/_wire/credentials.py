@@ -81,12 +81,12 @@ def read(target: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, Cred
     The query wins over headers, the first value over repetitions, and an empty value counts as absent.
     """
     path, _, query = _origin_form(target).partition("?")
-    parameters = _parse_query(query)
+    parameters, named = _parse_query(query), _first_values(headers)
     credentials = Credentials(
-        api_key=_find("API key", MAX_API_KEY, parameters, API_KEY_PARAMETER, headers, API_KEY_HEADER) or "",
-        platform=_find("platform", MAX_NAME, parameters, PLATFORM_PARAMETER, headers, PLATFORM_HEADER)
+        api_key=_find("API key", MAX_API_KEY, parameters, API_KEY_PARAMETER, named, API_KEY_HEADER) or "",
+        platform=_find("platform", MAX_NAME, parameters, PLATFORM_PARAMETER, named, PLATFORM_HEADER)
         or UNKNOWN_PLATFORM,
-        connection_uuid=_find("connection id", MAX_NAME, {}, "", headers, UUID_HEADER),
+        connection_uuid=_find("connection id", MAX_NAME, {}, "", named, UUID_HEADER),
     )
     # A path that is not UTF-8 matches no configured one; the caller's 404 says so better than a 400.
     return unquote_to_bytes(path or "/").decode(errors="replace"), credentials
@@ -128,11 +128,11 @@ def read_legacy(target: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[st
     Raises `BadCredentials`.
     """
     path, _, query = _origin_form(target).partition("?")
-    parameters = _parse_query(query)
+    parameters, named = _parse_query(query), _first_values(headers)
 
     def find(what: str, max_length: int, header: str, parameter: str) -> str | None:
-        found = _find(what, max_length, {}, "", headers, header)
-        return found or _find(what, max_length, parameters, parameter, (), "")
+        found = _find(what, max_length, {}, "", named, header)
+        return found or _find(what, max_length, parameters, parameter, {}, "")
 
     platform = find("platform", MAX_NAME, LEGACY_PLATFORM_HEADER, PLATFORM_PARAMETER) or UNKNOWN_PLATFORM
     token = find("token", MAX_API_KEY, LEGACY_TOKEN_HEADER, LEGACY_TOKEN_PARAMETER) or ""
@@ -189,6 +189,8 @@ def origin_refused(origin: str | None, host: str | None, allowed: Sequence[str] 
 def _parse_query(query: str) -> dict[str, bytes]:
     """The first non-empty value of each parameter, as bytes. ``+`` is a space: URLSearchParams writes it so."""
     parameters: dict[str, bytes] = {}
+    if not query:
+        return parameters
     for pair in query.split("&"):
         raw_name, _, raw_value = pair.partition("=")
         if raw_value:
@@ -197,12 +199,22 @@ def _parse_query(query: str) -> dict[str, bytes]:
     return parameters
 
 
+def _first_values(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, bytes]:
+    """The first value of each header that is not empty."""
+    found: dict[str, bytes] = {}
+    for raw_name, value in headers:
+        name = raw_name.lower().decode("latin-1")
+        if name not in found and value.strip(b" \t"):
+            found[name] = value
+    return found
+
+
 def _find(
     what: str,
     max_length: int,
     parameters: Mapping[str, bytes],
     parameter: str,
-    headers: Sequence[tuple[bytes, bytes]],
+    headers: Mapping[str, bytes],
     header: str,
 ) -> str | None:
     """The value of one credential from query or headers, checked; None when it is absent."""
@@ -213,9 +225,7 @@ def _find(
         except UnicodeDecodeError:
             raise BadCredentials(f"the {what} in the query is not valid UTF-8") from None
     else:
-        wanted = header.encode()
-        found = (value for name, value in headers if name.lower() == wanted and value.strip(b" \t"))
-        value = _decode_header(next(found, b""))
+        value = _decode_header(headers.get(header, b""))
     check(what, value, max_length)
     return value or None
 
