@@ -21,6 +21,10 @@ NOTHING = Outcome()
 """What nearly every handler comes to."""
 
 
+_PLAIN = (bool, str, type(None))
+"""What plain functions nearly always return: to find out that it is not awaitable takes longer."""
+
+
 async def call(function: Handler, *args: Any) -> Any:
     """Calls `function` and awaits whatever in its result is awaitable.
 
@@ -38,7 +42,8 @@ async def result_of(value: Any) -> Any:
 
 def waits(value: Any) -> bool:
     """Whether what a hook has returned has to be awaited."""
-    return type(value) is CoroutineType or (value is not None and inspect.isawaitable(value))
+    kind = type(value)
+    return kind is CoroutineType or (kind not in _PLAIN and inspect.isawaitable(value))
 
 
 def split_errors(group: BaseExceptionGroup) -> tuple[Exception | None, BaseException]:

@@ -246,13 +246,16 @@ def _parse(head: bytes) -> tuple[bytes, Headers]:
         lines = head.split(b"\r\n")
     else:
         lines = [line.removesuffix(b"\r") for line in head.split(b"\n")]
+    fields = lines[1:-2]  # without the blank line, and what stands behind its end
     headers: Headers = []
-    for line in lines[1:-2]:  # without the blank line, and what stands behind its end
+    for line in fields:
         name, colon, value = line.partition(b":")
-        value = value.strip(b" \t")
-        if not colon or not name or name.translate(None, _TOKEN) or value.translate(None, _ILLEGAL_IN_VALUE) != value:
+        if not colon or not name:
             raise BadHead(400, "malformed header line")
-        headers.append((name.lower(), value))
+        headers.append((name.lower(), value.strip(b" \t")))
+    text, names = b"".join(fields), b"".join([name for name, _ in headers])  # to look at all of them at one go
+    if names.translate(None, _TOKEN) or text.translate(None, _ILLEGAL_IN_VALUE) != text:
+        raise BadHead(400, "malformed header line")
     return lines[0], headers
 
 

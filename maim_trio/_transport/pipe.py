@@ -291,7 +291,7 @@ def _after(parts: Sequence[Part], written: int) -> Sequence[Part]:
 
 def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
     """The TCP socket of a stream, also under TLS."""
-    while isinstance(stream, trio.SSLStream):
+    while type(stream) is not trio.SocketStream and isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream
     return stream.socket if isinstance(stream, trio.SocketStream) else None
 

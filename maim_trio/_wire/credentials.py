@@ -42,6 +42,10 @@ MAX_API_KEY: Final = 4096
 MAX_NAME: Final = 256
 """Characters of a platform or connection id: both become keys of registries and parts of log lines."""
 
+_SAY_WHO: Final = {
+    name.encode(): name
+    for name in (API_KEY_HEADER, PLATFORM_HEADER, UUID_HEADER, LEGACY_PLATFORM_HEADER, LEGACY_TOKEN_HEADER)
+}
 _SECRET_HEADERS: Final = frozenset({"authorization", API_KEY_HEADER, "cookie", "proxy-authorization"})
 # What the WebSocket library writes itself; a second copy would break or falsify the handshake.
 _HANDSHAKE_HEADERS: Final = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
@@ -200,11 +204,11 @@ def _parse_query(query: str) -> dict[str, bytes]:
 
 
 def _first_values(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, bytes]:
-    """The first value of each header that is not empty."""
+    """The first value that is not empty of each header that says who connects."""
     found: dict[str, bytes] = {}
     for raw_name, value in headers:
-        name = raw_name.lower().decode("latin-1")
-        if name not in found and value.strip(b" \t"):
+        name = _SAY_WHO.get(raw_name.lower())
+        if name is not None and name not in found and value.strip(b" \t"):
             found[name] = value
     return found
 
