@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,9 +14,12 @@ from .heads import BadHead, Refuse
 from .pipe import LOST, Pipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from .heads import Response
 
-__all__ = ["explain", "read_body", "read_head", "refusal_of", "refuse", "tell_why_tls_failed"]
+__all__ = ["CutShort", "explain", "read_body", "read_head", "refusal_of", "refuse", "tell_why_tls_failed"]
 
 LAST_WORDS_TIMEOUT = 2.0
 """Seconds a refusal may take to be written and TCP to end; also how long the client waits for the body of one."""
@@ -31,15 +35,27 @@ _BAD_VERSION = Refuse(
 )
 
 
-async def read_head(pipe: Pipe, max_head: int, timeout: float) -> tuple[bytes, bytes]:
-    """(the head with its blank line, what came glued to it). Raises BadHead when it is bad, too long or too late."""
+class CutShort(BadHead):
+    """Whoever waits for the head was told not to."""
+
+
+async def read_head(
+    pipe: Pipe, max_head: int, timeout: float, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> tuple[bytes, bytes]:
+    """(the head with its blank line, what came glued to it). Raises BadHead when it is bad, too long or too late.
+
+    `waiting` is entered only if it has to be waited for; where that swallows a cancellation, CutShort is raised.
+    """
     buffer = bytearray()
     if pipe.direct and (found := pipe.read_nowait(max_head)):  # most requests are there when their connection is
         buffer += found
         heads.check_start(buffer)
     end = heads.find_end(buffer)
     if end < 0 and len(buffer) <= max_head:
-        end = await _read_on(pipe, buffer, max_head, timeout)
+        with waiting():
+            end = await _read_on(pipe, buffer, max_head, timeout)
+        if end < 0 and len(buffer) <= max_head:
+            raise CutShort(0, "cut short")
     if not 0 < end <= max_head:
         raise BadHead(431, f"head over {max_head} bytes")
     return bytes(buffer[:end]), bytes(buffer[end:])

@@ -30,6 +30,7 @@ __all__ = ["Accept", "HandshakeFailed", "Refuse", "Request", "accept_link", "loa
 
 Decide = Callable[[Request], Awaitable[Accept | Refuse]]
 Report = Callable[[str], None]
+Waiting = Callable[[], contextlib.AbstractContextManager[object]]
 
 _INTERNAL_ERROR = Refuse(500, {"error": "internal error", "code": "internal_error"})
 _NO_UPGRADE = Refuse(
@@ -113,13 +114,15 @@ async def accept_link(
     flusher: Flusher | None = None,
     report: Report = _silent,
     remote: tuple[str, str] | None = None,
+    waiting: Waiting = contextlib.nullcontext,
 ) -> Link | None:
     """The opening handshake of one server connection, over TCP, TLS or any other stream (RFC 6455 §4.2).
 
     `decide` is asked for every well-formed request, plain HTTP too (`is_upgrade` is False then), before anything is
     answered; an upgrade that breaks RFC 6455 is refused without asking. How long `decide` takes is bounded by the
     caller; reading the head, and writing the answer, each have `limits.handshake_timeout`. `remote` is `peer_of` the
-    stream, where the caller knows it.
+    stream, where the caller knows it. `waiting` is entered while a request has to be waited for; a scope that is
+    cancelled there ends the handshake without a word.
 
     None: refused or failed, the last words delivered and the stream closed. `report` has then been called with one
     short reason, unless it was `decide` that refused. What `decide` raises propagates after a 500. Cancelled: the
@@ -130,7 +133,9 @@ async def accept_link(
     link = None
     try:
         try:
-            heard = await _hear(pipe, limits, remote)
+            heard = await _hear(pipe, limits, remote, waiting)
+        except exchange.CutShort:
+            return None
         except _OF_PEER as error:
             report(_reason(error))
             return None
@@ -166,9 +171,9 @@ class _Heard(NamedTuple):
     glued: bytes
 
 
-async def _hear(pipe: Pipe, limits: Limits, remote: tuple[str, str]) -> _Heard:
+async def _hear(pipe: Pipe, limits: Limits, remote: tuple[str, str], waiting: Waiting) -> _Heard:
     try:
-        head, glued = await exchange.read_head(pipe, limits.max_head, limits.handshake_timeout)
+        head, glued = await exchange.read_head(pipe, limits.max_head, limits.handshake_timeout, waiting)
         request = heads.parse_request(head, *remote)
         if not request.is_upgrade:
             return _Heard(request, None, None, glued)

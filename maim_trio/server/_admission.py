@@ -34,14 +34,13 @@ class Admission:
         self.session: Session | None = None
         self.credentials = Credentials("")
         self.metadata: dict[str, Any] = {}
-        self.asked = False  # the request is complete: it will get an answer
         self._server = server
         self._stream = stream
         self._remote_ip = ""
 
     async def decide(self, request: Request) -> Accept | Refuse:
         """The answer to `request`. Ends with a 503 as soon as the server begins to stop."""
-        self.asked, self._remote_ip = True, request.remote_ip
+        self._remote_ip = request.remote_ip
         if self._server.stopping:
             return _stopping()
         return self._refuse_at_once(request) or await self._authenticate()

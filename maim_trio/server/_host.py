@@ -157,9 +157,8 @@ class Host(Endpoint):
         return [TlsListener(listener, context) for listener in listeners]
 
     def _stop_begun(self) -> None:
-        for admission, scope in self._opening.items():
-            if not admission.asked:
-                scope.cancel()
+        for scope in self._opening.values():
+            scope.cancel()
 
     async def _close_links(self) -> None:
         self._closing = True
@@ -208,24 +207,31 @@ class Host(Endpoint):
         admission = Admission(self, stream)
         link: Link | None = None
         try:
-            with trio.CancelScope() as scope:
-                self._opening[admission] = scope
-                link = await accept_link(
-                    stream,
-                    admission.decide,
-                    self._limits(),
-                    flusher=self._flusher,
-                    report=self._handshake_failed,
-                    remote=peer_of(stream) if address is None else peer_at(address),
-                )
+            link = await accept_link(
+                stream,
+                admission.decide,
+                self._limits(),
+                flusher=self._flusher,
+                report=self._handshake_failed,
+                remote=peer_of(stream) if address is None else peer_at(address),
+                waiting=partial(self._waiting_for, admission),
+            )
         finally:
-            del self._opening[admission]
             if admission.session is not None and link is None:
                 self._sessions.give_up(admission.session)
         if link is None or admission.session is None:
             return None
         platform = admission.credentials.platform
         return Connection(self, link, admission.session, platform=platform, metadata=admission.metadata)
+
+    @contextmanager
+    def _waiting_for(self, admission: Admission) -> Iterator[None]:
+        """While its request has not come: a stop does not wait for that."""
+        with trio.CancelScope() as self._opening[admission]:
+            try:
+                yield
+            finally:
+                del self._opening[admission]
 
     async def _serve_connection(self, connection: Connection) -> None:
         session, link = connection.session, connection.link

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 import pytest
 import trio
+import trio.testing
 
 from maim_trio._transport import exchange, heads
 from maim_trio._transport.heads import BadHead, Refuse, Response
@@ -196,3 +198,38 @@ def test_a_broken_stream_is_explained_without_showing_what_was_sent():
     assert exchange.explain(caused_by(certificate)) == "TLS certificate not accepted: self-signed certificate"
     assert exchange.explain(caused_by(ssl.SSLError(1, "secret"))) == "TLS handshake failed: connection closed"
     assert exchange.explain(caused_by(OSError("secret"))) == "connection lost during the handshake"
+
+
+async def test_what_is_there_with_its_connection_is_not_waited_for(tcp_network, nursery):
+    waits = []
+
+    @contextlib.contextmanager
+    def waiting():
+        waits.append("begun")
+        yield
+        waits.append("over")
+
+    for first, told in ((len(raw.request()), []), (10, ["begun", "over"])):
+        ours, theirs = await tcp_network.pair()
+        await theirs.send_all(raw.request()[:first])
+        await trio.lowlevel.wait_readable(ours.socket)
+        nursery.start_soon(exchange.read_head, Pipe(ours), 16384, 10, waiting)
+        await trio.testing.wait_all_tasks_blocked()
+        assert waits == told[:1]
+        await theirs.send_all(raw.request()[first:])
+        await trio.testing.wait_all_tasks_blocked(0.001)
+        assert waits == told
+
+
+async def test_whoever_waits_for_a_head_can_be_told_not_to(ends, nursery):
+    pipe, peer = ends
+    scope = trio.CancelScope()
+
+    async def cut() -> None:
+        await peer.send(b"GET")
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+
+    nursery.start_soon(cut)
+    with pytest.raises(exchange.CutShort):
+        await exchange.read_head(pipe, 16384, 10, lambda: scope)
