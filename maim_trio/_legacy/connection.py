@@ -11,6 +11,7 @@ import trio
 
 from maim_trio._legacy.codec import decode
 from maim_trio._legacy.platforms import Rivalry
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio._transport.link import LinkClosed
 from maim_trio._wire import close
 from maim_trio._wire.envelope import FrameError
@@ -43,6 +44,7 @@ class Received:
         """Nobody waits to be told."""
 
 
+@uninterrupted
 class LegacyConnection:
     """A link in use. `platform` is what its other end (a server) or this end (a client) goes by."""
 

@@ -12,6 +12,7 @@ from maim_trio._runtime.hooks import Handler, call, split_errors
 from maim_trio._runtime.log import Log
 from maim_trio._runtime.service import Service
 from maim_trio._runtime.stats import Counters
+from maim_trio._transport.interrupts import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,6 +132,7 @@ class LegacyEndpoint(Service):
     async def _handle(self, received: Received) -> None:
         await self.process_message(received.message)
 
+    @interruptible
     async def _guarded(self, name: str, handler: Handler, message: Mapping[str, Any]) -> None:
         """The fence around one handler: what it raises and its timeout are logged and counted."""
         timeout = self.config.handler_timeout

@@ -18,7 +18,7 @@ from maim_trio._wire import close
 from maim_trio._wire.credentials import UNKNOWN_PLATFORM
 from maim_trio.errors import ConfigError
 from maim_trio.server._config import is_loopback
-from maim_trio.server._listen import open_listeners
+from maim_trio.server._listen import open_listeners, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +118,7 @@ class Host(LegacyEndpoint):
             self._say_who_may_come()
             self.log.info("listening on %s, port %d, mode %s", self.config.host, self.port, self.mode)
             up()
-            await trio.serve_listeners(self._connection, [*self._listeners], handler_nursery=links)
+            await serve(self._listeners, self._connection, links, self.log.error)
         finally:
             self._listeners = []
 
@@ -155,7 +155,7 @@ class Host(LegacyEndpoint):
 
     # -- one connection
 
-    async def _connection(self, stream: trio.abc.Stream) -> None:
+    async def _connection(self, stream: trio.abc.Stream, _address: object) -> None:
         """The task of one connection, from the accepted stream to its end. Whatever happens ends here."""
         with self._counted():
             try:
@@ -163,6 +163,8 @@ class Host(LegacyEndpoint):
             except Exception as error:  # the fence: one connection
                 self.stats.failed("internal error in a connection")
                 self.log.exception("a connection ended by an internal error", error=error)
+            finally:
+                await trio.aclose_forcefully(stream)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

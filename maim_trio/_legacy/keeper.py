@@ -16,6 +16,7 @@ from maim_trio._legacy.lanes import INBOX_BYTES
 from maim_trio._legacy.pace import RIVALRY_SAID, Ending, Pace, after_end
 from maim_trio._runtime.dispatch import Lane
 from maim_trio._runtime.log import without
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio._wire import close
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class _Served:
         self.started_at = trio.current_time()
 
 
+@uninterrupted
 class Keeper:
     """The state of a client's connection. `target` None: nobody has said where to connect to."""
 

@@ -14,6 +14,7 @@ from maim_trio._runtime.keepalive import Liveness
 from maim_trio._runtime.log import without
 from maim_trio._runtime.requests import REPLY_TO
 from maim_trio._transport.frames import text_frame
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio._transport.link import LinkClosed
 from maim_trio._wire import close
 from maim_trio._wire.codec import (
@@ -41,6 +42,7 @@ _VIOLATIONS = frozenset({close.PROTOCOL_ERROR, close.INVALID_DATA, close.TOO_BIG
 _UNCOUNTED = frozenset({"no_handler", "rate_limited"})  # a correct peer can cause these
 
 
+@uninterrupted
 class Connection:
     """A link in use. `metadata` is what every callback is told about it."""
 

@@ -19,6 +19,7 @@ import trio
 
 from maim_trio._runtime.changes import Change
 from maim_trio._runtime.outbox_file import Batch, OutboxFile, Row, explain
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio._transport.parking import ParkingSpot
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class _Fact(Change):
         batch.facts.append((self.name, self.value))
 
 
+@uninterrupted
 class DurableOutbox:
     """An open file and the task that writes to it, `run`. The file is closed when that ends."""
 

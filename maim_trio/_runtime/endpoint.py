@@ -22,6 +22,7 @@ from maim_trio._runtime.log import Log
 from maim_trio._runtime.requests import REPLY_TO, REQUEST_ID, STATUS, Question, Requests, reply, request_id
 from maim_trio._runtime.slow import watching_slow_steps
 from maim_trio._runtime.stats import Counters, network_of
+from maim_trio._transport.interrupts import interruptible
 from maim_trio._wire.codec import Custom, Standard, encode_custom
 from maim_trio._wire.ids import AckIds, new_msg_id
 from maim_trio.errors import InvalidMessage, RequestTimeout
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from maim_trio._transport.flusher import Flusher
     from maim_trio._transport.link import Link
     from maim_trio._transport.poller import Poller
-
 
 CHECKPOINT_EVERY = 32
 """A full checkpoint costs more than queueing a message; one in so many keeps a sending loop from starving others. Each
@@ -154,6 +154,7 @@ class Endpoint(Keeping):
         await self._handle(delivery)
         await forget(delivery)
 
+    @interruptible
     async def _guarded(self, delivery: Delivery, handler: Handler, argument: Any) -> Outcome:
         """The fence around one handler: what it raises and its timeout are logged and counted."""
         timeout, metadata = self.config.handler_timeout, self._metadata(delivery.connection, delivery.envelope)
@@ -183,8 +184,7 @@ class Endpoint(Keeping):
         if status == "error" and outcome.failure is None:
             self.stats.handler_errors += 1
             self.log.error("%s answered a request with no dict but %s", envelope.type, type(outcome.value).__name__)
-        meta = {**self._sender_meta(session), REPLY_TO: reply_to, STATUS: status}
-        msg_id = self._new_msg_id("custom")
+        meta, msg_id = {**self._sender_meta(session), REPLY_TO: reply_to, STATUS: status}, self._new_msg_id("custom")
         try:
             frame = encode_custom(envelope.type, payload, msg_id=msg_id, meta=meta)
         except InvalidMessage as error:
@@ -206,9 +206,8 @@ class Endpoint(Keeping):
         meta = {**self._sender_meta(question.session), REQUEST_ID: question.id}
         try:
             msg_id = self._new_msg_id("custom")
-            frame = encode_custom(question.type, payload, msg_id=msg_id, meta=meta)
             with trio.move_on_after(timeout):
-                await send(msg_id, frame)
+                await send(msg_id, encode_custom(question.type, payload, msg_id=msg_id, meta=meta))
                 return await question.wait()
         finally:
             self.requests.close(question)
@@ -225,6 +224,7 @@ class Endpoint(Keeping):
         if not self.requests.answered(connection.session, envelope):
             self.stats.late_answers += 1
 
+    @interruptible
     async def run_hook(
         self,
         name: str,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio._transport.limits import LinkClosed
 from maim_trio._transport.parking import ParkingSpot
 
@@ -81,6 +82,7 @@ class Liveness:
         return False
 
 
+@uninterrupted
 class Keepalive:
     """Two queues in the order of time: who is to be pinged when, and who is to have answered by when.
 

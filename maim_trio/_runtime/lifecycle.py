@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio.errors import NotRunning
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self
 
 
+@uninterrupted
 class LifeCycle:
     """Something that is started in a nursery and stopped again, any number of times. All it runs is below one task."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("maim_trio."):  # in classes that users derive, the methods are theirs
+            uninterrupted(cls)
 
     def __init__(self) -> None:
         self._main_task: trio.lowlevel.Task | None = None
@@ -77,9 +86,10 @@ class LifeCycle:
 
         Reports itself as started with the server or client object.
         """
-        async with self:
-            task_status.started(self)
-            await self._ended.wait()
+        with interruption_alone():
+            async with self:
+                task_status.started(self)
+                await self._ended.wait()
 
     def is_running(self) -> bool:
         """Whether it was started and has not ended yet."""
@@ -135,6 +145,23 @@ class LifeCycle:
 def _alone(error: BaseException) -> BaseException:
     """What stands alone in groups of one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+@contextmanager
+def interruption_alone() -> Iterator[None]:
+    """What Ctrl-C has raised in a handler comes out as a KeyboardInterrupt, as everywhere, and not in groups."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        raise _first(group) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 

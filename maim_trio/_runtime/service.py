@@ -18,11 +18,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from maim_trio._runtime.dispatch import Dispatcher
 from maim_trio._runtime.lifecycle import LifeCycle
+from maim_trio._transport.flusher import Flusher
 from maim_trio._transport.handshake import load_library
+from maim_trio._transport.interrupts import uninterrupted
+from maim_trio._transport.link import Link
+from maim_trio._transport.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+for _work in (Dispatcher, Flusher, Link, Poller):
+    uninterrupted(_work)
 
 
 class EndTimes(Protocol):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from maim_trio._transport.interrupts import uninterrupted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from maim_trio._runtime.endpoint import Endpoint
 
 
+@uninterrupted
 class Undelivered:
     """What waits to be reported. It counts as kept until it is reported (`reported` is called with it then), so that a
     hook that is stuck lets the outboxes fill up, and not the memory."""

@@ -16,6 +16,7 @@ import trio
 from . import exchange, heads
 from .at_once import at_once
 from .heads import Accept, BadHead, Refuse, Request
+from .interrupts import protected, uninterrupted
 from .link import Link
 from .pipe import LOST, Pipe, peer_of
 from .tls import is_lasting
@@ -325,6 +326,7 @@ async def open_link(
             await pipe.kill()
 
 
+@uninterrupted
 class _Dialogue(_Tap):
     """The client's request and the server's answer: on the wire ours, in memory trio-websocket's.
 
@@ -337,7 +339,6 @@ class _Dialogue(_Tap):
         self.response_headers: dict[str, str] = {}
         self._pipe = pipe
         self._limits = limits
-        self._scope = trio.CancelScope()
         self._failure: HandshakeFailed | None = None
 
     async def perform(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -345,10 +346,11 @@ class _Dialogue(_Tap):
 
         opened = False
         tap = cast("trio.SocketStream", self)  # typed too narrowly: any stream will do
+        tasks = cast("trio.Nursery", self)
         try:
             async with trio.open_nursery() as nursery:
-                self._scope = nursery.cancel_scope
-                await trio_websocket.wrap_client_stream(nursery, tap, host, target, extra_headers=[*headers])
+                self._nursery = nursery
+                await trio_websocket.wrap_client_stream(tasks, tap, host, target, extra_headers=[*headers])
                 opened = True
                 nursery.cancel_scope.cancel()  # its reader has done its work
         except* Exception:  # whatever its libraries raise for a wrong accept token or an extension nobody asked for
@@ -357,6 +359,15 @@ class _Dialogue(_Tap):
             raise self._failure
         if not opened:
             raise HandshakeFailed(0, "the answer is not a valid WebSocket handshake")
+
+    def start_soon(self, reader: Callable[[], Coroutine[Any, None, None]]) -> None:
+        """trio-websocket's reader is begun."""
+
+        @protected
+        async def read() -> None:
+            await reader()
+
+        self._nursery.start_soon(read)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if not self.read_all:
@@ -371,7 +382,7 @@ class _Dialogue(_Tap):
                 lasting = is_lasting(error.__cause__)
                 self._failure = HandshakeFailed(0, exchange.explain(error), no_http=True, lasting=lasting)
                 await exchange.tell_why_tls_failed(self._pipe.stream, error)
-            self._scope.cancel()
+            self._nursery.cancel_scope.cancel()
         await trio.sleep_forever()
         raise AssertionError
 
@@ -394,4 +405,4 @@ class _Dialogue(_Tap):
         return head
 
     async def aclose(self) -> None:
-        self._scope.cancel()
+        self._nursery.cancel_scope.cancel()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from maim_trio._runtime.letters import Confirmation, Letter
+from maim_trio._runtime.lifecycle import interruption_alone
 from maim_trio._wire import close
 from maim_trio._wire.codec import custom_type, encode_custom
 from maim_trio._wire.credentials import mask
@@ -102,11 +103,12 @@ class WebSocketClient(ClientCore):
         ``await nursery.start(client.run)`` returns the client once it runs; `wait_connected` tells the rest. Raises
         NotConnected when the client has given up on its server for good; `disconnect()` does not end it.
         """
-        async with self:
-            task_status.started(self)
-            await self.connect()
-            await self._connector.wait_stopped()
-            await self._ended.wait()
+        with interruption_alone():
+            async with self:
+                task_status.started(self)
+                await self.connect()
+                await self._connector.wait_stopped()
+                await self._ended.wait()
 
     # -- sending
 

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from maim_trio._delivery.backoff import Backoff
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio._wire import close
 from maim_trio._wire.close import Verdict, after_close
 from maim_trio.client._dial import dial, without_key
@@ -42,6 +43,7 @@ class _Served:
         self.ended = trio.Event()
 
 
+@uninterrupted
 class Connector:
     """The state of a client's connection. `given_up` says why there will be none any more, None while there may be."""
 

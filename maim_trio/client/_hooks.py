@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from maim_trio._transport.interrupts import uninterrupted
+
 if TYPE_CHECKING:
     from maim_trio._runtime.endpoint import Endpoint
     from maim_trio._runtime.hooks import Handler
@@ -15,6 +17,7 @@ HOOKS_BEHIND = 8
 """Calls that may wait for a slow one before reconnecting waits for them."""
 
 
+@uninterrupted
 class HookQueue:
     """Calls hooks one after the other in a task of its own, so that a slow one delays no message."""
 

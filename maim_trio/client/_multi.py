@@ -9,9 +9,10 @@ import trio
 from maim_trio._runtime.config import HandlerTable
 from maim_trio._runtime.dispatch import task_tree
 from maim_trio._runtime.hooks import call, split_errors
-from maim_trio._runtime.lifecycle import LifeCycle
+from maim_trio._runtime.lifecycle import LifeCycle, interruption_alone
 from maim_trio._runtime.log import Log
 from maim_trio._runtime.stats import network_of
+from maim_trio._transport.interrupts import interruptible, protected
 from maim_trio.client._config import ClientConfig
 from maim_trio.client._connections import DEFAULT_PLATFORM
 from maim_trio.client._dial import open_stream
@@ -232,10 +233,11 @@ class WebSocketMultiClient(LifeCycle):
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """Starts, connects all and runs until `stop()` is called or it is cancelled."""
-        async with self:
-            task_status.started(self)
-            await self.connect()
-            await self._ended.wait()
+        with interruption_alone():
+            async with self:
+                task_status.started(self)
+                await self.connect()
+                await self._ended.wait()
 
     def _prepare(self) -> None:
         self._roster.sync()
@@ -284,6 +286,7 @@ class WebSocketMultiClient(LifeCycle):
                 told = changed
                 await self._call_stats_callback(callback, stats)
 
+    @interruptible
     async def _call_stats_callback(self, callback: Handler, stats: dict[str, Any]) -> None:
         what = "stats_callback raised %s"
         try:
@@ -317,6 +320,7 @@ class WebSocketMultiClient(LifeCycle):
         await trio.lowlevel.checkpoint()
         results = dict.fromkeys(list(self._registered()) if name is None else [name], False)
 
+        @protected
         async def one(name: str, client: NamedClient) -> None:
             results[name] = await action(client)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio.client._multi_status import counters_of
 from maim_trio.client._named import NamedClient
 from maim_trio.errors import ConfigError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from maim_trio.client._multi import WebSocketMultiClient
 
 
+@uninterrupted
 class Roster:
     """`clients` by name, and `problems`: why a connection has no client, or still goes by its earlier configuration.
 

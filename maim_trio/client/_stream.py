@@ -9,6 +9,7 @@ import trio
 
 from maim_trio._runtime.durable_inbox import DurableDelivery, HeldLane, forget, nothing
 from maim_trio._runtime.session import INBOX_BYTES
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio.errors import NotConnected
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class StreamLane(HeldLane):
         await self._arrived.wait()
 
 
+@uninterrupted
 class MessageStream:
     """What `messages()` returns: an async iterator of ``(message, metadata)``."""
 

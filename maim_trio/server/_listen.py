@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
+
+from maim_trio._transport.interrupts import protected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -36,43 +37,64 @@ async def serve(
     report: Callable[[str, str], None],
 ) -> None:
     """Accepts until it is cancelled, and has `handler` called in a task of `nursery` for each connection; closes the
-    listeners. `report` is told when there is no room for another one."""
+    listeners. `report` is told when there is no room for another one. Ctrl-C lands in none of these tasks, as it would
+    in those of `trio.serve_listeners`."""
     async with trio.open_nursery() as accepting:
         for listener in listeners:
-            if isinstance(listener, trio.SocketListener) and os.name == "posix":
-                accepting.start_soon(_accept_all, listener, handler, nursery, report, name="listener")
-            else:
-                serving = partial(trio.serve_listeners, handler_nursery=nursery)
-                accepting.start_soon(serving, partial(_without_address, handler), [listener], name="listener")
+            at_once = isinstance(listener, trio.SocketListener) and os.name == "posix"
+            accept = _accept_at_once if at_once else _accept_one_by_one
+            accepting.start_soon(_accept, accept, listener, handler, nursery, report, name="listener")
 
 
-async def _without_address(handler: Handler, stream: trio.abc.Stream) -> None:
-    await handler(stream, None)
-
-
-async def _accept_all(
-    listener: trio.SocketListener, handler: Handler, nursery: trio.Nursery, report: Callable[[str, str], None]
+@protected
+async def _accept(
+    accept: Callable[[Any, Handler, trio.Nursery], Awaitable[None]],
+    listener: trio.abc.Listener[Any],
+    handler: Handler,
+    nursery: trio.Nursery,
+    report: Callable[[str, str], None],
 ) -> None:
-    """What `trio.serve_listeners` does, but whoever has come is accepted in one step, and with its address."""
     async with listener:
-        own = listener.socket
-        with socket.fromfd(own.fileno(), own.family, own.type, own.proto) as door:
-            door.setblocking(False)
-            while True:
-                await trio.lowlevel.wait_readable(own)
-                try:
-                    for _ in range(AT_ONCE):
-                        accepted, address = door.accept()
-                        stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
-                        nursery.start_soon(handler, stream, address, name="connection")
-                except BlockingIOError:
-                    pass
-                except OSError as error:
-                    if error.errno in _BROKEN:
-                        raise
-                    if error.errno in _NO_ROOM:
-                        report("no connection can be accepted at the moment: %s", error.strerror or "")
-                        await trio.sleep(PAUSE)
+        while True:
+            try:
+                await accept(listener, handler, nursery)
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                report("no connection can be accepted now: %s", error.strerror or "")
+                await trio.sleep(PAUSE)
+
+
+async def _accept_at_once(listener: trio.SocketListener, handler: Handler, nursery: trio.Nursery) -> None:
+    """Whoever has come is accepted in one step, and with its address."""
+    own = listener.socket
+    with socket.fromfd(own.fileno(), own.family, own.type, own.proto) as door:
+        door.setblocking(False)
+        while True:
+            await trio.lowlevel.wait_readable(own)
+            try:
+                for _ in range(AT_ONCE):
+                    accepted, address = door.accept()
+                    stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+                    nursery.start_soon(handler, stream, address, name="connection")
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if error.errno in _NO_ROOM or error.errno in _BROKEN:
+                    raise
+
+
+async def _accept_one_by_one(listener: trio.abc.Listener[Any], handler: Handler, nursery: trio.Nursery) -> None:
+    while True:
+        nursery.start_soon(_close_after, handler, await listener.accept(), name="connection")
+
+
+@protected
+async def _close_after(handler: Handler, stream: trio.abc.Stream) -> None:
+    try:
+        await handler(stream, None)
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:

@@ -11,6 +11,7 @@ import trio
 from maim_trio._runtime.hooks import result_of
 from maim_trio._runtime.letters import Confirmation, Letter
 from maim_trio._transport.frames import text_frame
+from maim_trio._transport.interrupts import interruptible
 from maim_trio._transport.tls import TlsListener
 from maim_trio._wire import close
 from maim_trio._wire.codec import Meta, custom_type, encode_custom, encode_standard
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from maim_trio._delivery.outbox import Entry
     from maim_trio._runtime.session import Session
-
 
 _NEEDS_RESTART = frozenset({"host", "port", "path", "allowed_origins"}) | {
     f"ssl_{name}" for name in ("enabled", "certfile", "keyfile", "ca_certs", "verify")
@@ -182,10 +182,8 @@ class WebSocketServer(Host):
         return await self._told_user(self._ask_user(api_key, platform))
 
     async def disconnect(self, connection_uuid: str, *, code: int = close.NORMAL, reason: str = "") -> bool:
-        """Closes a connection after what is queued for it; False when there is none of this id.
-
-        Bounded by `close_timeout`; cancelling it closes at once.
-        """
+        """Closes a connection after what is queued for it; False when there is none of this id. Bounded by
+        `close_timeout`; cancelling it closes at once."""
         await trio.lowlevel.checkpoint_if_cancelled()
         member = self._registry.get(connection_uuid)
         if member is None:
@@ -247,6 +245,7 @@ class WebSocketServer(Host):
 
     # -- small things
 
+    @interruptible
     def _ask_user(self, api_key: str, platform: str) -> Any:
         """The user that a message goes to, or what has to be awaited for it."""
         hook = self.config.on_auth_extract_user
@@ -254,6 +253,7 @@ class WebSocketServer(Host):
             return self._registry.user_of_key(api_key, platform) or default_user(self.config, api_key)
         return hook({"api_key": api_key, "platform": platform, "message_type": "outgoing", "timestamp": time.time()})
 
+    @interruptible
     async def _told_user(self, answer: Any) -> str:
         """What `_ask_user` has come to. A deadline costs more than most hooks, so there is one only where one waits."""
         if type(answer) is str:

@@ -230,6 +230,19 @@ class TestFences:
             other = await _listen_until_closed(network, nursery, on_message=_raise(wrap(end())), expected=end)
         assert other == [(1001, "server stopping")]
 
+    async def test_where_all_of_a_program_is_run_it_comes_out_alone(self, network: Network) -> None:
+        server = network.server(on_auth=_raise(KeyboardInterrupt()))
+
+        async def connect() -> None:
+            await SETTLED()
+            await Peer(network.connect()).send(request(target=b"/ws"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connect)
+            with pytest.raises(KeyboardInterrupt):
+                await server.run()
+        assert not server.is_running()
+
     async def test_and_also_when_a_hook_raises_it(self, network: Network) -> None:
         server = network.server(on_auth=_raise(KeyboardInterrupt()))
         with pytest.RaisesGroup(KeyboardInterrupt, flatten_subgroups=True):

@@ -131,3 +131,40 @@ async def test_without_room_for_another_socket_it_says_so_and_goes_on(
     await served.came.wait()
     client.close()
     await served.streams[0].aclose()
+
+
+class Overloaded(MemoryListener):
+    """Has no room for another connection twice, and then raises something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_at: list[float] = []
+
+    async def accept(self) -> Any:
+        self.asked_at.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        if len(self.asked_at) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+
+async def test_without_room_for_a_connection_it_waits_and_complains(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    listener, said = Overloaded(), []
+    with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="Bad file descriptor")):
+        await serve([listener], Served().handle, nursery, lambda *words: said.append(words))
+    assert [at - listener.asked_at[0] for at in listener.asked_at] == pytest.approx([0, 0.1, 0.2])
+    assert said == [("no connection can be accepted now: %s", "Too many open files")] * 2
+
+
+async def test_what_is_accepted_is_closed_when_it_has_been_served(nursery: trio.Nursery) -> None:
+    async def hello(stream: trio.abc.Stream, _address: Any) -> None:
+        await stream.send_all(b"hello")
+
+    listener = MemoryListener()
+    nursery.start_soon(serve, [listener], hello, nursery, print)
+    client = listener.connect()
+    assert await client.receive_some() == b"hello"
+    assert await client.receive_some() == b""
+    nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ import trio
 from maim_trio._legacy._tcp.framing import HEAD_SIZE, HEARTBEAT_FRAME, SEALED_EXTRA, data_head
 from maim_trio._legacy._tcp.parser import TcpParser
 from maim_trio._transport.frames import SEPARATE_PART
+from maim_trio._transport.interrupts import uninterrupted
 from maim_trio._transport.link import Link
 from maim_trio._transport.pipe import LINGER, LOST, Pipe
 from maim_trio._transport.writer import MAX_PONGS
@@ -30,6 +31,7 @@ FRAME_EXTRA: Final = HEAD_SIZE + SEALED_EXTRA
 """Bytes of a frame beside its message."""
 
 
+@uninterrupted
 class TcpLink(Link):
     """A connection of the TCP mode. Made by `accept_tcp` and `open_tcp`; needs a task in `run_writer`.
 
