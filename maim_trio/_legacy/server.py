@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -166,8 +167,9 @@ class MessageServer(Host):
     # -- running
 
     def run_sync(self) -> None:
-        """Runs the server in an event loop of its own, until Ctrl-C: ``trio.run(server.run)``."""
-        trio.run(self.run)
+        """Runs the server in an event loop of its own, ``trio.run(server.run)``, until Ctrl-C or `stop` ends it."""
+        with contextlib.suppress(KeyboardInterrupt):
+            trio.run(self.run)
 
     async def start_server(self) -> None:
         """Runs the server, like `run`; returns at once when it runs already."""

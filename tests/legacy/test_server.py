@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import trio
 import trio.testing
@@ -331,6 +333,18 @@ def test_run_sync_runs_until_it_is_stopped():
     server = StopsItself("127.0.0.1", 0)
     server.run_sync()
     assert seen == [True]
+    assert not server.is_running()
+
+
+def test_run_sync_ends_with_ctrl_c_as_with_a_stop():
+    class Interrupted(MessageServer):
+        async def run(self, **_options):
+            async with self:
+                signal.raise_signal(signal.SIGINT)
+                await trio.sleep_forever()
+
+    server = Interrupted("127.0.0.1", 0)
+    server.run_sync()
     assert not server.is_running()
 
 
