@@ -39,4 +39,5 @@ def create_multi_client(
     connections: Mapping[str, Mapping[str, Any] | ConnectionEntry] | None = None, **kwargs: Any
 ) -> WebSocketMultiClient:
     """A `WebSocketMultiClient` with a new `MultiClientConfig` of these values. Raises ConfigError for wrong ones."""
-    return WebSocketMultiClient(create_multi_client_config_with_connections(connections or {}, **kwargs))
+    given = {} if connections is None else connections
+    return WebSocketMultiClient(create_multi_client_config_with_connections(given, **kwargs))

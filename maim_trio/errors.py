@@ -38,6 +38,10 @@ class UnknownField(ConfigError, TypeError):
     """A name was given that the configuration does not have: a ConfigError, and Python's own error for such a call."""
 
 
+class Misused(ConfigError, TypeError):
+    """A constructor was not given the configuration that it takes: a ConfigError, and Python's own error for that."""
+
+
 class InvalidMessage(MaimError, ValueError):
     """A message that does not fit the schema. The text names the path of what is wrong, e.g. ``$.message_info.time``.
 

@@ -14,6 +14,7 @@ from maim_trio._runtime.connection import Connection
 from maim_trio._runtime.durable_inbox import HeldLane, place
 from maim_trio._runtime.endpoint import Endpoint
 from maim_trio._runtime.letters import Letter
+from maim_trio._runtime.misuse import takes
 from maim_trio._runtime.session import INBOX_BYTES, Session
 from maim_trio._transport.limits import Limits
 from maim_trio._wire import close
@@ -56,9 +57,8 @@ class ClientCore(Endpoint):
     lifts_sender = True
     connection_name = "default"
 
+    @takes(ClientConfig, "WebSocketClient(create_client_config(url, api_key))")
     def __init__(self, config: ClientConfig) -> None:
-        if not isinstance(config, ClientConfig):
-            raise ConfigError(f"WebSocketClient takes a ClientConfig, not {type(config).__name__}")
         super().__init__(config, "maim_trio.client")
         self._raise_problem()
         self._connector = Connector(self)

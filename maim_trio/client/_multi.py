@@ -11,6 +11,7 @@ from maim_trio._runtime.dispatch import task_tree
 from maim_trio._runtime.hooks import call, split_errors
 from maim_trio._runtime.lifecycle import LifeCycle, interruption_alone
 from maim_trio._runtime.log import Log
+from maim_trio._runtime.misuse import takes
 from maim_trio._runtime.stats import network_of
 from maim_trio._transport.interrupts import interruptible, protected
 from maim_trio.client._config import ClientConfig
@@ -45,11 +46,10 @@ class WebSocketMultiClient(LifeCycle):
     itself. Raises ConfigError for a configuration that cannot work.
     """
 
+    @takes(MultiClientConfig, "WebSocketMultiClient(create_multi_client_config(connections={…}))")
     def __init__(self, config: MultiClientConfig | None = None, *, default_config: ClientConfig | None = None) -> None:
         super().__init__()
         self.config = config if config is not None else MultiClientConfig()
-        if not isinstance(self.config, MultiClientConfig):
-            raise ConfigError(f"WebSocketMultiClient takes a MultiClientConfig, not {type(self.config).__name__}")
         if not isinstance(default_config, ClientConfig | None):
             raise ConfigError(f"default_config must be a ClientConfig, not {type(default_config).__name__}")
         self.default_config = default_config

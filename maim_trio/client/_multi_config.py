@@ -181,4 +181,5 @@ def create_multi_client_config_with_connections(
 ) -> MultiClientConfig:
     """A `MultiClientConfig` with connections, each a dict of its fields or a `ConnectionEntry`. `connections` is not
     changed. Raises ConfigError for wrong values and unknown names."""
-    return MultiClientConfig(connections=dict(connections), **kwargs)  # type: ignore[arg-type]  # made into entries
+    given: Any = dict(connections) if isinstance(connections, Mapping) else connections  # made into entries, or refused
+    return MultiClientConfig(connections=given, **kwargs)

@@ -14,6 +14,7 @@ from maim_trio._runtime.connection import Connection
 from maim_trio._runtime.durable_inbox import place
 from maim_trio._runtime.endpoint import Endpoint
 from maim_trio._runtime.log import without
+from maim_trio._runtime.misuse import takes
 from maim_trio._runtime.received_file import Left
 from maim_trio._runtime.session import Session
 from maim_trio._transport.flusher import Flusher
@@ -55,10 +56,9 @@ class Host(Endpoint):
 
     config: ServerConfig
 
+    @takes(ServerConfig, "WebSocketServer(create_server_config(port=18040))")
     def __init__(self, config: ServerConfig | None = None) -> None:
         super().__init__(config if config is not None else ServerConfig(), "maim_trio.server")
-        if not isinstance(self.config, ServerConfig):
-            raise ConfigError(f"WebSocketServer takes a ServerConfig, not {type(self.config).__name__}")
         self._raise_problem()
         self.path, self.allowed_origins = self.config.path, self.config.allowed_origins
         self._registry: Registry[Connection] = Registry()
