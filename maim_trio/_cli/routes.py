@@ -19,6 +19,7 @@ TOKEN_VARIABLE: Final = "MAIM_LEGACY_TOKEN"  # noqa: S105 - the name of a variab
 
 MAX_PATH: Final = 4096  # characters
 
+_TABLES: Final = {"platform", "tokens"}
 _FIELDS: Final = {"name", "key", "to", "to_platform", "outbox"}
 
 
@@ -43,8 +44,9 @@ def routes_of(arguments: Namespace) -> Routes:
 def parse_routes(text: str, name: str) -> Routes:
     """The routes of a bridge file's text; `name` is what errors call the file. UsageError never says a key."""
     document = load_toml(text, name)
-    if set(document) - {"platform", "tokens"}:
-        raise UsageError(f"{name}: only tokens and [[platform]] entries may stand in a bridge file")
+    if set(document) - _TABLES:
+        hint = hint_at(document, _TABLES)
+        raise UsageError(f"{name}: only tokens and [[platform]] entries may stand in a bridge file{hint}")
     tokens = document.get("tokens", [])
     if not isinstance(tokens, list) or ("tokens" in document and not tokens):
         raise UsageError(f'{name}: tokens must be a list such as ["a-long-random-string"]')
@@ -61,7 +63,7 @@ def _route(raw: Any, where: str) -> Route:
     if not isinstance(raw, dict):
         raise UsageError(f"{where}: must be a table with name and key")
     if set(raw) - _FIELDS:
-        hint = hint_at(raw, _FIELDS)
+        hint = "; tokens stands above the first [[platform]]" if "tokens" in raw else hint_at(raw, _FIELDS)
         raise UsageError(f"{where}: has a field that is not name, key, to, to_platform or outbox{hint}")
     return Route(
         checked_text(raw.get("name"), f"{where}: name", MAX_NAME),

@@ -84,7 +84,21 @@ def test_key_and_token_may_be_in_files(tmp_path):
         ("tokens = []\n[[platform]]", 'b.toml: tokens must be a list such as ["a-long-random-string"]'),
         ("tokens = 'a'\n[[platform]]", 'b.toml: tokens must be a list such as ["a-long-random-string"]'),
         ("tokens = ['']\n[[platform]]", "b.toml: a token is empty"),
-        ("token = 'secret'", "b.toml: only tokens and [[platform]] entries may stand in a bridge file"),
+        ("'secret' = 'qq'", "b.toml: only tokens and [[platform]] entries may stand in a bridge file"),
+        (
+            "token = 'secret'",
+            "b.toml: only tokens and [[platform]] entries may stand in a bridge file: token; did you mean tokens?",
+        ),
+        (
+            "[[platforms]]\nname = 'qq'\nkey = 'secret'",
+            "b.toml: only tokens and [[platform]] entries may stand in a bridge file:"
+            " platforms; did you mean platform?",
+        ),
+        (
+            "[[platform]]\nname = 'qq'\nkey = 'secret'\ntokens = ['secret']",
+            "b.toml, line 1 (platform 1): has a field that is not name, key, to, to_platform or outbox;"
+            " tokens stands above the first [[platform]]",
+        ),
         ("[platform]\nname = 'qq'", "b.toml: an entry begins with [[platform]], in two pairs of brackets"),
         ("platform = ['secret']", "b.toml (platform 1): must be a table with name and key"),
         ("\n[[platform]]\nname = 'qq'", "b.toml, line 2 (platform 1): key is missing"),
