@@ -59,7 +59,7 @@ class WebSocketClient(ClientCore):
             connected = await connector.try_on()
         if not connected:
             if connector.last_error is None:
-                connector.note(f"not connected: {connector.given_up or f'no success within {timeout:g} s'}")
+                connector.note(f"not connected: {connector.given_up or f'no answer within {timeout:g} s'}")
             if not self.config.auto_reconnect and connector.given_up is None:
                 connector.unwant(f"{connector.last_error}; auto_reconnect is off")
         return connected
@@ -199,7 +199,10 @@ class WebSocketClient(ClientCore):
         return self._uuid
 
     def get_last_error(self) -> str | None:
-        """Why it is not connected, in a sentence; None while it is, or before anything went wrong."""
+        """Why it is not connected, in a sentence; None while it is, or before anything went wrong.
+
+        Why an earlier connection has ended is told to `on_disconnect`, and stays in ``get_stats()["last_error"]``.
+        """
         return self._connector.last_error
 
     def get_stats(self) -> dict[str, Any]:

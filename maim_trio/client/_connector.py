@@ -279,6 +279,8 @@ class Connector:
             self._client.link_lost(connection)
             if served.counts:
                 verdict, closed = self._verdict(connection.link.closed), connection.link.closed
+                if closed is None or closed.by_peer or closed.code == close.ABNORMAL:
+                    self._client.stats.failed(verdict.reason)  # where this side has found something, that is counted
                 meant = closed is not None and not closed.by_peer and closed.code in (close.NORMAL, close.GOING_AWAY)
                 self._client.on_lost(connection, None if meant else verdict.reason)
             served.ended.set()

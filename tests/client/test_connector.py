@@ -140,6 +140,27 @@ async def test_a_message_that_is_too_large_ends_the_connection_and_it_comes_back
         assert "this client" in errors[0]
 
 
+@pytest.mark.parametrize(("code", "words"), [(1009, "too large"), (1012, "restarting"), (1006, "lost")])
+async def test_why_a_connection_has_ended_stays_in_the_stats_when_there_is_another(network, play, code, words):
+    await play(drops(after=1) if code == 1006 else closes(code, after=1), welcomes)
+    async with network.client() as client:
+        assert await client.connect()
+        await trio.sleep(5)
+        assert client.is_connected()
+        assert client.get_last_error() is None
+        stats = client.get_stats()
+        assert words in stats["last_error"]
+        assert stats["error_count"] == 1
+
+
+async def test_what_was_meant_is_no_error(network, play):
+    await play(welcomes)
+    async with network.client() as client:
+        assert await client.connect()
+        await client.disconnect()
+        assert (client.get_stats()["last_error"], client.get_stats()["error_count"]) == (None, 0)
+
+
 # -- when
 
 
