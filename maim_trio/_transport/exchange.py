@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,26 @@ from .heads import BadHead, Refuse
 from .pipe import LOST, Pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from .heads import Response
 
-__all__ = ["CutShort", "explain", "read_body", "read_head", "refusal_of", "refuse", "tell_why_tls_failed"]
+__all__ = [
+    "LOST_IN_HANDSHAKE",
+    "CutShort",
+    "explain",
+    "read_body",
+    "read_head",
+    "refusal_of",
+    "refuse",
+    "tell_why_tls_failed",
+]
+
+Check = Callable[[bytearray], None]
 
 LAST_WORDS_TIMEOUT = 2.0
 """Seconds a refusal may take to be written and TCP to end; also how long the client waits for the body of one."""
+LOST_IN_HANDSHAKE = "connection lost during the handshake"
 MAX_REFUSAL_BODY = 64 * 1024
 """Bytes of a refusal's body the client keeps: enough for any message, and a bound for an endless one."""
 
@@ -40,20 +52,25 @@ class CutShort(BadHead):
 
 
 async def read_head(
-    pipe: Pipe, max_head: int, timeout: float, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+    pipe: Pipe,
+    max_head: int,
+    timeout: float,
+    check: Check = heads.check_start,
+    waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[bytes, bytes]:
     """(the head with its blank line, what came glued to it). Raises BadHead when it is bad, too long or too late.
+    `check` raises it as soon as it can be seen that no head will come.
 
     `waiting` is entered only if it has to be waited for; where that swallows a cancellation, CutShort is raised.
     """
     buffer = bytearray()
     if pipe.direct and (found := pipe.read_nowait(max_head)):  # most requests are there when their connection is
         buffer += found
-        heads.check_start(buffer)
+        check(buffer)
     end = heads.find_end(buffer)
     if end < 0 and len(buffer) <= max_head:
         with waiting():
-            end = await _read_on(pipe, buffer, max_head, timeout)
+            end = await _read_on(pipe, buffer, max_head, timeout, check)
         if end < 0 and len(buffer) <= max_head:
             raise CutShort(0, "cut short")
     if not 0 < end <= max_head:
@@ -61,7 +78,7 @@ async def read_head(
     return bytes(buffer[:end]), bytes(buffer[end:])
 
 
-async def _read_on(pipe: Pipe, buffer: bytearray, max_head: int, timeout: float) -> int:
+async def _read_on(pipe: Pipe, buffer: bytearray, max_head: int, timeout: float, check: Check) -> int:
     """Reads until a head is complete or too long; returns where it ends, -1 when it is too long."""
     end = -1
     with trio.move_on_after(timeout):
@@ -71,7 +88,7 @@ async def _read_on(pipe: Pipe, buffer: bytearray, max_head: int, timeout: float)
             if not data:
                 raise BadHead(0, "connection closed during the handshake")
             buffer += data
-            heads.check_start(buffer)
+            check(buffer)
             end = heads.find_end(buffer, start)
         return end
     raise BadHead(408 if buffer else 0, f"no complete head within {timeout:g} s")
@@ -125,4 +142,4 @@ async def tell_why_tls_failed(stream: trio.abc.Stream, error: Exception) -> None
 def explain(error: Exception) -> str:
     """Why a stream broke during the handshake, in words that show nothing of what was sent."""
     cause = error.__cause__
-    return tls.explain(cause) if isinstance(cause, ssl.SSLError) else "connection lost during the handshake"
+    return tls.explain(cause) if isinstance(cause, ssl.SSLError) else LOST_IN_HANDSHAKE

@@ -174,7 +174,7 @@ class _Heard(NamedTuple):
 
 async def _hear(pipe: Pipe, limits: Limits, remote: tuple[str, str], waiting: Waiting) -> _Heard:
     try:
-        head, glued = await exchange.read_head(pipe, limits.max_head, limits.handshake_timeout, waiting)
+        head, glued = await exchange.read_head(pipe, limits.max_head, limits.handshake_timeout, waiting=waiting)
         request = heads.parse_request(head, *remote)
         if not request.is_upgrade:
             return _Heard(request, None, None, glued)
@@ -392,7 +392,7 @@ class _Dialogue(_Tap):
         head = b""
         with trio.move_on_after(timeout):
             await self._pipe.write_all(bytes(self.sent), timeout=math.inf)
-            head, self.glued = await exchange.read_head(self._pipe, self._limits.max_head, math.inf)
+            head, self.glued = await exchange.read_head(self._pipe, self._limits.max_head, math.inf, heads.check_answer)
         if not head:
             raise HandshakeFailed(0, f"no answer within {timeout:g} s")
         response = heads.parse_response(head)

@@ -25,6 +25,7 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr
 _VISIBLE = bytes(range(0x21, 0x7F))
 _ILLEGAL_IN_VALUE = b"\x00\r\n\x0b\x0c"
 
+_NO_ANSWER = "the answer is not HTTP"
 _STATUS_LINE = rb"HTTP/1\.\d ([1-9]\d\d)(?: [^\x00\r\n]*)?"
 _BLANK_LINES = (b"\n\r\n", b"\n\n")
 _TLS_RECORDS = (0x15, 0x16)  # alert and handshake
@@ -181,6 +182,13 @@ def check_start(buffer: bytes | bytearray) -> None:
         raise BadHead(400, "TLS where plain HTTP was expected" if buffer[0] in _TLS_RECORDS else "this is not HTTP")
 
 
+def check_answer(buffer: bytes | bytearray) -> None:
+    """The same for the answer to a request."""
+    check_start(buffer)
+    if not b"HTTP/".startswith(buffer[:5]):
+        raise BadHead(0, _NO_ANSWER)
+
+
 def parse_request(head: bytes, remote: str = "", remote_ip: str = "") -> Request:
     """A request from its head. Raises BadHead (400, or 505 for a version that is not HTTP/1.x)."""
     first, headers = _parse(head)
@@ -237,7 +245,7 @@ def parse_response(head: bytes) -> Response:
     first, headers = _parse(head)
     line = re.fullmatch(_STATUS_LINE, first)
     if line is None:
-        raise BadHead(0, "the answer is not HTTP")
+        raise BadHead(0, _NO_ANSWER)
     return Response(int(line[1]), {name.decode(): value.decode("latin-1") for name, value in headers})
 
 

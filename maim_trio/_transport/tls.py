@@ -191,6 +191,7 @@ _PLAIN_HTTP: Final = "HTTP_REQUEST"  # OpenSSL's own look at what came instead o
 _WANTS_CERTIFICATE: Final = "the server asks for a client certificate: set ssl_certfile and ssl_keyfile"
 _NOT_ACCEPTED: Final = "the other side did not accept our certificate"
 _NO_TLS: Final = "the other side speaks no TLS here: a url that begins with wss:// should perhaps begin with ws://"
+_ENDED: Final = "the other side has closed the connection; perhaps it speaks no TLS there (ws://)"
 _NO_COMMON_VERSION: Final = "no version of TLS in common: 1.2 is the lowest"
 
 _EXPLANATIONS: Final = {
@@ -231,6 +232,8 @@ def explain(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         said = error.verify_message.rstrip(".")
         return f"TLS certificate not accepted: {said}{_REMEDIES.get(getattr(error, 'verify_code', 0), '')}"
+    if isinstance(error, ssl.SSLEOFError):
+        return f"TLS handshake failed: {_ENDED}"
     reason = getattr(error, "reason", None) or "connection closed"
     explanation = _EXPLANATIONS.get(reason)
     return f"TLS handshake failed: {explanation} ({reason})" if explanation else f"TLS handshake failed: {reason}"

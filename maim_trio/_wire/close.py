@@ -83,6 +83,10 @@ _REFUSAL_TEXTS: Final = {
     500: "the server had an internal error",
     503: "the server takes no connections at the moment",
 }
+_NO_REFUSALS: Final = {  # by their first digit
+    2: "there is a web server, but no WebSocket at this url: check its host, port and path",
+    3: "the server redirects, which is not followed: the url must name the other address itself",
+}
 _FATAL_REFUSALS: Final = frozenset({400, 401, 403, 404})
 
 
@@ -131,7 +135,8 @@ def after_refusal(
     """
     if status == 0:
         return Verdict(True, _sentence("the server could not be reached", "", detail), lasting=lasting)
-    text = _REFUSAL_TEXTS.get(status, "the server refused the WebSocket handshake")
+    kind = _NO_REFUSALS.get(status // 100, "the server refused the WebSocket handshake")
+    text = _REFUSAL_TEXTS.get(status, kind)
     return Verdict(
         reconnect=status not in _FATAL_REFUSALS,
         reason=_sentence(text, f"HTTP {status}", detail),

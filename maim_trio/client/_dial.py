@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 import trio
 
 from maim_trio._runtime.log import without
+from maim_trio._transport.exchange import LOST_IN_HANDSHAKE
 from maim_trio._transport.handshake import HandshakeFailed, open_link
 from maim_trio._transport.tls import client_stream
 from maim_trio._wire.close import Verdict, after_refusal
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 
 DEFAULT_PLATFORM = "default"
+
+_WANTS_TLS: Final = re.compile(rb"HTTPS (?:port|server)|SSL-enabled")
+"""In what nginx, Go and Apache answer to plain HTTP."""
 
 OpenStream = Callable[[Address], Awaitable[trio.abc.Stream]]
 
@@ -74,6 +79,12 @@ def detail_of(failure: HandshakeFailed, *, tls: bool, secrets: Iterable[str], tc
     """The server's own words, when it sent the JSON that ours sends, without what is secret in them."""
     if failure.no_http and not tls:
         return f"{failure.message}; if the server expects TLS, the url must begin with wss://{tcp_mode}"
+    if failure.no_http and failure.message == LOST_IN_HANDSHAKE:
+        return f"{failure.message}; if the server speaks no TLS there, the url must begin with ws://"
+    if failure.status == 400 and not tls and _WANTS_TLS.search(failure.body):
+        return "this port speaks TLS: the url must begin with wss://"
+    if 300 <= failure.status < 400:
+        return without(failure.headers.get("location", ""), secrets)
     try:
         body = msgspec.json.decode(failure.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

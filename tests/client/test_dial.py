@@ -143,6 +143,36 @@ async def test_any_other_refusal_may_pass(attempt, play, network, status):
     assert not network.open_streams
 
 
+async def test_a_web_server_is_told_from_one_that_refuses(attempt, play):
+    await play(refuses(200, body=b"<html>hello</html>"))
+    assert_sentence(await attempt(), "200", "no WebSocket at this url: check its host, port and path")
+
+
+async def test_where_a_server_redirects_to_is_told_without_the_key(attempt, play):
+    await play(refuses(301, {"Location": f"https://elsewhere.example/ws?api_key={KEY}"}))
+    verdict = await attempt()
+    assert_sentence(verdict, "301", "redirects", "https://elsewhere.example/ws")
+    assert KEY not in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html><center>The plain HTTP request was sent to HTTPS port</center></html>",  # nginx
+        b"Client sent an HTTP request to an HTTPS server.\n",  # Go
+        b"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",  # Apache
+    ],
+)
+async def test_a_web_server_that_wants_tls_is_understood(attempt, play, body):
+    await play(refuses(400, body=body))
+    assert_sentence(await attempt(), "400", "this port speaks TLS: the url must begin with wss://")
+
+
+async def test_what_speaks_first_and_no_http_is_not_waited_for(attempt, play):
+    await play(says(b"SSH-2.0-OpenSSH_9.2\r\n"))
+    assert_sentence(await attempt(), "the answer is not HTTP")
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_says_when(attempt, play, status):
     await play(refuses(status, {"Retry-After": "17"}))

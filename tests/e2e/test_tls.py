@@ -303,3 +303,16 @@ async def test_a_foreign_tls_server_that_hangs_up_without_a_word_is_suspected_to
     port = listeners[0].socket.getsockname()[1]
     error = await why_not(f"ws://127.0.0.1:{port}/ws")
     assert "if the server expects TLS, the url must begin with wss://" in error
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_over_tls_what_hangs_up_without_a_word_is_suspected_of_speaking_none(nursery, reads):
+    async def hangs_up(stream):
+        if reads:
+            await stream.receive_some()
+        await stream.aclose()
+
+    listeners = await nursery.start(trio.serve_tcp, hangs_up, 0)
+    error = await why_not(f"wss://127.0.0.1:{listeners[0].socket.getsockname()[1]}/ws")
+    assert "speaks no TLS there" in error
+    assert "ws://" in error

@@ -232,4 +232,4 @@ async def test_whoever_waits_for_a_head_can_be_told_not_to(ends, nursery):
 
     nursery.start_soon(cut)
     with pytest.raises(exchange.CutShort):
-        await exchange.read_head(pipe, 16384, 10, lambda: scope)
+        await exchange.read_head(pipe, 16384, 10, waiting=lambda: scope)

@@ -196,6 +196,17 @@ def test_what_may_become_http_is_waited_for(start):
     heads.check_start(start)
 
 
+@pytest.mark.parametrize("start", [b"", b"H", b"HTTP/", b"HTTP/1.1 101 x"])
+def test_what_may_become_an_answer_is_waited_for(start):
+    heads.check_answer(start)
+
+
+@pytest.mark.parametrize(("start", "reason"), [(b"S", "not HTTP"), (b"HTTPS", "not HTTP"), (b"\x15", "TLS where")])
+def test_what_cannot_become_an_answer_is_told_from_its_first_bytes(start, reason):
+    with pytest.raises(BadHead, match=reason):
+        heads.check_answer(start)
+
+
 def split_answer(data):
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
