@@ -71,4 +71,7 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 18040)
+    try:
+        trio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 18040)
+    except* OSError as group:  # the port is taken; what a nursery lets out comes in groups
+        raise SystemExit("; ".join(map(str, group.exceptions))) from None

@@ -96,4 +96,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main)
+    try:
+        trio.run(main)
+    except* KeyboardInterrupt:  # Ctrl-C, wherever it has met the program: all connections are closed by now
+        print("interrupted")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import trio
 
 from maim_trio.client import WebSocketClient, create_client_config
 from tests.certificates import Certificates
+from tests.cli.program import environment
 from tests.conftest import needs
 from tests.documents import blocks_of
 from tests.example_programs import EXAMPLES, example_files, running_examples, stop, url_said_by
@@ -255,6 +259,35 @@ async def test_the_adapter_talks_to_the_legacy_bot_and_waits_for_it(output_of):
         "bot: Ming says 'Are you there?'",
         "adapter: an answer of reply and text for group 20002",
     ]
+
+
+INTERRUPTED = """
+import builtins, runpy, signal, sys
+
+def says(*words, say=print, **options):
+    say(*words, **options)
+    if words[0].startswith(sys.argv[2]):
+        signal.raise_signal(signal.SIGINT)
+
+builtins.print = says
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("line", ["adapter: connected", "bot: Ming"])  # in the main task, in a handler
+def test_ctrl_c_ends_the_legacy_bot_without_a_traceback(line):
+    command = [sys.executable, "-W", "error", "-c", INTERRUPTED, str(EXAMPLES / "legacy_bot.py"), line]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment(PYTHONUTF8="1"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "interrupted"
+
+
+def test_a_taken_port_is_told_in_a_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, str(EXAMPLES / "graceful_shutdown.py"), str(taken.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment())
+    assert done.returncode == 1
+    assert re.fullmatch(r"\[Errno \d+\] cannot listen on 127\.0\.0\.1, port \d+: .*\n", done.stderr)
 
 
 async def test_the_legacy_router_follows_its_configuration(output_of):
