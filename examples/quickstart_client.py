@@ -79,5 +79,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         sys.exit(trio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 18040))
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:  # in a group, when it has met a handler
         print("stopped")
