@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import trio
 
 from . import exchange, heads
 from .at_once import at_once
-from .heads import Accept, BadHead, Refuse, Request
+from .heads import Accept, BadHead, HandshakeFailed, Refuse, Request
 from .interrupts import protected, uninterrupted
 from .link import Link
 from .pipe import LOST, Pipe, peer_of
@@ -45,33 +45,6 @@ def load_library() -> None:
     With what it imports it takes as long to load as all of this package, and importing a client must be quick.
     """
     import trio_websocket  # noqa: F401
-
-
-class HandshakeFailed(Exception):
-    """The server has not opened the link.
-
-    `status` is the HTTP status of its refusal, 0 when there was none; `message` says in short what happened, without
-    anything secret. `body` (at most 64 KiB) and `headers` (names in lower case) are the refusal's. `no_http`: what
-    came, if anything, was no HTTP. `lasting`: trying again soon is of no use, as with a certificate that does not fit.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        *,
-        no_http: bool = False,
-        lasting: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.body = body
-        self.headers: Mapping[str, str] = headers or {}
-        self.no_http = no_http
-        self.lasting = lasting
 
 
 class _Tap(trio.abc.Stream):
@@ -362,12 +335,7 @@ class _Dialogue(_Tap):
 
     def start_soon(self, reader: Callable[[], Coroutine[Any, None, None]]) -> None:
         """trio-websocket's reader is begun."""
-
-        @protected
-        async def read() -> None:
-            await reader()
-
-        self._nursery.start_soon(read)
+        self._nursery.start_soon(_read, reader)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if not self.read_all:
@@ -406,3 +374,8 @@ class _Dialogue(_Tap):
 
     async def aclose(self) -> None:
         self._nursery.cancel_scope.cancel()
+
+
+@protected
+async def _read(reader: Callable[[], Coroutine[Any, None, None]]) -> None:
+    await reader()

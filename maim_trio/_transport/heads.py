@@ -16,7 +16,17 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Accept", "BadHead", "Refuse", "Request", "Response", "find_end", "parse_request", "parse_response"]
+__all__ = [
+    "Accept",
+    "BadHead",
+    "HandshakeFailed",
+    "Refuse",
+    "Request",
+    "Response",
+    "find_end",
+    "parse_request",
+    "parse_response",
+]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -55,6 +65,33 @@ class BadHead(Exception):
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
+
+
+class HandshakeFailed(Exception):
+    """The server has not opened the link.
+
+    `status` is the HTTP status of its refusal, 0 when there was none; `message` says in short what happened, without
+    anything secret. `body` (at most 64 KiB) and `headers` (names in lower case) are the refusal's. `no_http`: what
+    came, if anything, was no HTTP. `lasting`: trying again soon is of no use, as with a certificate that does not fit.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        no_http: bool = False,
+        lasting: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.body = body
+        self.headers: Mapping[str, str] = headers or {}
+        self.no_http = no_http
+        self.lasting = lasting
 
 
 class Request:

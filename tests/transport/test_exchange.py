@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from functools import partial
 
 import pytest
 import trio
@@ -213,7 +214,7 @@ async def test_what_is_there_with_its_connection_is_not_waited_for(tcp_network, 
         ours, theirs = await tcp_network.pair()
         await theirs.send_all(raw.request()[:first])
         await trio.lowlevel.wait_readable(ours.socket)
-        nursery.start_soon(exchange.read_head, Pipe(ours), 16384, 10, waiting)
+        nursery.start_soon(partial(exchange.read_head, waiting=waiting), Pipe(ours), 16384, 10)
         await trio.testing.wait_all_tasks_blocked()
         assert waits == told[:1]
         await theirs.send_all(raw.request()[first:])
