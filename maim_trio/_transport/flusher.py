@@ -34,44 +34,45 @@ class Flusher:
     writes.
     """
 
-    __slots__ = ("_expected", "_marked", "_spot", "running")
+    __slots__ = ("_spot", "expected", "marked", "running")
 
     def __init__(self) -> None:
         self.running = False
-        self._expected = 0  # calls of `flush` or `wait`
-        self._marked: list[Writer] = []
+        self.expected = 0
+        """Calls of `flush` or `wait`."""
+        self.marked: list[Writer] = []
+        """Writers add themselves, and call `wake` when nobody is expected: `Writer.flush` is called then by whoever is
+        expected to call `flush`, or else one tick later."""
         self._spot = ParkingSpot()
 
-    def add(self, writer: Writer) -> None:
-        """Has `writer.flush` called: by whoever is expected to call `flush`, or else one tick later."""
-        self._marked.append(writer)
-        if not self._expected:
-            self._spot.wake()
+    def wake(self) -> None:
+        """Has what is marked written one tick later."""
+        self._spot.wake()
 
     def expect(self) -> None:
         """Somebody is about to queue something, and calls `flush` or `wait` in this tick or the next."""
-        self._expected += 1
+        self.expected += 1
 
     def flush(self) -> None:
         """Who was expected has queued what there was: it is written here and now, as far as it does not wait for
         others, and is not too much."""
-        self._expected -= 1
-        if self._marked:
+        self.expected -= 1
+        if self.marked:
             self._flush()
             self._leave()
 
     def flush_early(self) -> None:
         """Who was expected has most likely queued all there is, and calls `flush` when the rest is seen to."""
-        if 0 < len(self._marked) <= FLUSH_TURNS:
+        if 0 < len(self.marked) <= FLUSH_TURNS:
             self._flush()
 
     def wait(self) -> None:
         """Who was expected waits for something else first: what is queued so far does not wait for that."""
-        self._expected -= 1
+        self.expected -= 1
         self._leave()
 
     def _leave(self) -> None:
-        if self._marked and not self._expected:
+        if self.marked and not self.expected:
             self._spot.wake()
 
     async def run(self) -> None:
@@ -79,24 +80,24 @@ class Flusher:
         self.running = True
         try:
             while True:
-                if not self._marked:
+                if not self.marked:
                     await self._spot.wait()
                 await trio.lowlevel.checkpoint()
                 self._flush()
         finally:
             self.running = False
-            marked, self._marked = self._marked, []
+            marked, self.marked = self.marked, []
             for writer in marked:
                 writer.wake()
 
     def _flush(self) -> None:
-        marked, self._marked = self._marked, []
+        marked, self.marked = self.marked, []
         if len(marked) > FLUSH_TURNS:
-            marked, self._marked = marked[:FLUSH_TURNS], marked[FLUSH_TURNS:]
+            marked, self.marked = marked[:FLUSH_TURNS], marked[FLUSH_TURNS:]
         for writer in marked:
             replies = writer.replies
             if replies is not None and replies.ready and writer.patience:
                 writer.patience -= 1
-                self._marked.append(writer)
+                self.marked.append(writer)
             else:
                 writer.flush()

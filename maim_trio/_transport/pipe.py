@@ -164,16 +164,21 @@ class Pipe:
         try:
             if self._engine is not None:
                 return self._write_tls(self._engine, parts)
-            written = (
-                os.write(self._fileno(), parts[0]) if len(parts) == 1 else os.writev(self._fileno(), parts[:MAX_PARTS])
-            )
+            if len(parts) > 1:
+                written = os.writev(self._fileno(), parts[:MAX_PARTS])
+            else:
+                part, fileno = parts[0], self._fileno
+                written = os.write(fileno(), part)
+                if written == len(part):
+                    self.bytes_out += written
+                    return ()
         except BlockingIOError:
             return parts
         except OSError as error:
             self.descriptor()  # raises when the socket is closed
             raise trio.BrokenResourceError from error
         self.bytes_out += written
-        return () if written == len(parts[0]) and len(parts) == 1 else _after(parts, written)
+        return _after(parts, written)
 
     def _write_tls(self, engine: TlsEngine, parts: Sequence[Part]) -> Sequence[Part]:
         written = engine.write(self.descriptor(), parts)

@@ -36,6 +36,7 @@ class Writer:
     __slots__ = (
         "_broken",
         "_call_run",
+        "_controls",
         "_enqueued",
         "_flusher",
         "_idle",
@@ -47,6 +48,7 @@ class Writer:
         "_pipe",
         "_pongs",
         "_rest",
+        "_room_until",
         "_space",
         "_spot",
         "_timeout",
@@ -77,8 +79,10 @@ class Writer:
         self._out: list[tuple[bytes, ...]] = []  # whole frames
         self._pings: list[bytes] = []  # ours; as many as there are tasks in ping(), and one of the keepalive
         self._pongs: list[bytes] = []
+        self._controls = False  # whether there are any of these
         self._rest: Sequence[Part] = ()  # of the last write
         self._enqueued = pipe.bytes_out
+        self._room_until = 0  # so much may have been queued in all, as far as was looked after; less than 0: nothing
         self._spot = ParkingSpot()
         self._idle = False  # nobody is writing: `run` is parked, or can be called
         self._call_run: Callable[[], None] | None = None
@@ -102,13 +106,25 @@ class Writer:
     def offer(self, parts: tuple[bytes, ...]) -> bool:
         """Queues one frame; its parts stay together. False when there is no room for it or nothing may follow."""
         enqueued = self._enqueued + (len(parts[0]) if len(parts) == 1 else sum(map(len, parts)))
-        if self.sealed or (enqueued - self._pipe.bytes_out > self._max_queued and self.queued_bytes):
+        if enqueued > self._room_until and not self._fits(enqueued):
             return False
         self._enqueued = enqueued
         self._out.append(parts)
         if not self._marked:
-            self._poke()
+            flusher = self._flusher
+            if flusher is not None and flusher.running and flusher.expected and self._idle:  # as usual; a call less
+                self._marked = True
+                flusher.marked.append(self)
+            else:
+                self._poke()
         return True
+
+    def _fits(self, enqueued: int) -> bool:
+        """Whether so much may have been queued in all."""
+        if self.sealed:
+            return False
+        self._room_until = self._pipe.bytes_out + self._max_queued
+        return enqueued <= self._room_until or not self.queued_bytes
 
     def put_ping(self, ping: bytes) -> None:
         """Queues a ping ahead of the data."""
@@ -122,6 +138,7 @@ class Writer:
 
     def _put_first(self, queue: list[bytes], control: bytes) -> None:
         queue.append(control)
+        self._controls = True
         self._enqueued += len(control)
         if not self._marked:
             self._poke()
@@ -135,14 +152,18 @@ class Writer:
     def seal(self) -> None:
         """Nothing can follow what waits already; `run` ends with that."""
         self.sealed = True
+        self._room_until = -1
         self._idle = False
         self._spot.wake()
 
     def _poke(self) -> None:
         if self._idle:
-            if self._flusher is not None and self._flusher.running:
+            flusher = self._flusher
+            if flusher is not None and flusher.running:
                 self._marked = True
-                self._flusher.add(self)
+                flusher.marked.append(self)
+                if not flusher.expected:
+                    flusher.wake()
             else:
                 self._resume()
 
@@ -212,14 +233,25 @@ class Writer:
     def flush(self) -> None:
         """For the flusher: writes what the socket takes at once. The rest, and every end, is left to `run`."""
         self._marked, self.patience = False, PATIENCE
-        if not self._idle or not (self._out or self._pongs or self._pings):
+        if not self._idle:
+            return
+        out = self._out
+        parts: Sequence[Part]
+        if len(out) == 1 and not self._controls:  # nearly always; a call less then
+            self._out, parts = [], out[0]
+        elif out or self._controls:
+            parts = self._take()
+        else:
             return
         try:
-            self._rest = self._pipe.write_nowait(self._take())
+            rest = self._pipe.write_nowait(parts)
         except LOST:
             self._broken = True
-        if self._rest or self._out or self._broken:
             self._resume()
+        else:
+            if rest or self._out:
+                self._rest = rest
+                self._resume()
         if self._space is not None:
             self._note_space()
 
@@ -231,15 +263,13 @@ class Writer:
 
     @property
     def _waiting(self) -> bool:
-        return bool(self._out or self._pongs or self._pings)
+        return bool(self._out) or self._controls
 
     def _take(self) -> Sequence[Part]:
         out, self._out = self._out, []
-        if len(out) == 1 and not self._pongs and not self._pings:
+        if len(out) == 1 and not self._controls:
             return out[0]
-        parts: list[Part] = [*self._pings, *self._pongs]
-        self._pings.clear()
-        self._pongs.clear()
+        parts: list[Part] = self._take_controls() if self._controls else []
         if self._enqueued - self._pipe.bytes_out < CHUNK:
             return (b"".join(chain(parts, chain.from_iterable(out))),)
         size = 0
@@ -254,12 +284,20 @@ class Writer:
             return (b"".join(parts),)
         return parts
 
+    def _take_controls(self) -> list[Part]:
+        controls: list[Part] = [*self._pings, *self._pongs]
+        self._pings.clear()
+        self._pongs.clear()
+        self._controls = False
+        return controls
+
     # -- ending and waiting
 
     def stop(self) -> None:
         """Nothing more is written: all is out, or the link is dead. Wakes everybody."""
         self.sealed = self.done = True
-        self._out, self._pings, self._pongs, self._rest = [], [], [], ()
+        self._room_until = -1
+        self._out, self._pings, self._pongs, self._controls, self._rest = [], [], [], False, ()
         self._enqueued = self._pipe.bytes_out
         self._idle, self._call_run = False, None
         self._spot.wake()

@@ -55,6 +55,21 @@ def test_offering_says_whether_it_was_taken():
     assert writer.queued_bytes == 1007
 
 
+async def test_what_was_written_makes_room_and_no_more_than_that(autojump_clock, nursery):
+    writer, ours, _ = memory_writer()
+    nursery.start_soon(writer.run)
+    for _ in range(5):
+        await trio.testing.wait_all_tasks_blocked()
+        assert writer.offer((b"x" * 600,))
+        assert not writer.offer((b"x" * 401,))
+        assert writer.offer((b"x" * 100, b"x" * 300))
+        assert not writer.offer((b"x",))
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(ours.written) == 5000
+    writer.stop()
+    assert not writer.offer((b"x",))
+
+
 async def test_control_frames_overtake_the_queue_but_no_frame_is_torn(tcp_network, autojump_clock, nursery):
     writer, ours, _ = memory_writer()
     writer.put((b"[head", b"body]"))
