@@ -48,12 +48,19 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     sends: int = 0
     written_at: float = 0.0
     gone: bool = False
-    """Done, withdrawn, expired or given up."""
+    """Withdrawn, expired or given up before it was written."""
+    shared: bool = False
+    """It was written to many at the same time, and stands in the outbox of each: never changed. Where a connection is
+    lost, a copy takes its place."""
 
     @property
     def size(self) -> int:
         """Bytes of the payload."""
         return len(self.payload)
+
+    def own(self) -> Entry:
+        """The same for one outbox alone, to be changed there."""
+        return msgspec.structs.replace(self, shared=False) if self.shared else self
 
     def settle(self, acknowledged: bool) -> None:
         """Tells whoever waits for the outcome."""
@@ -129,12 +136,9 @@ class Outbox:
         """The usual case: a new message of `size` bytes would be the next one to send, and its ack will come. There may
         be room without that."""
         written = len(self._wire)
-        return (
-            not self.waiting
-            and self.acks > 0
-            and written < self._most_on_wire
-            and (self.bytes + size <= self._max_bytes or not written)
-        )
+        if self.waiting or self.acks == 0 or written >= self._most_on_wire:
+            return False
+        return not written or self.bytes + size <= self._max_bytes
 
     def add_sent(self, entry: Entry) -> None:
         """Takes a message that has been written already, because the outbox `takes_at_once`."""
@@ -187,9 +191,10 @@ class Outbox:
         hopeless = [entry for entry in self._wire.values() if entry.sends >= MAX_SENDS]
         for entry in hopeless:
             self._remove_written(entry.msg_id)
-        self.waiting = deque([*self._wire.values(), *self.waiting])
-        self._count += len(self._wire)
-        self._again.update(self._wire)
+        unacked = {msg_id: entry.own() for msg_id, entry in self._wire.items()}
+        self.waiting = deque([*unacked.values(), *self.waiting])
+        self._count += len(unacked)
+        self._again.update(unacked)
         self._wire = {}
         return hopeless
 
@@ -219,7 +224,7 @@ class Outbox:
         left = list(self)
         self._wire, self.waiting, self._again = {}, _EMPTY, {}
         for entry in left:
-            entry.gone = True
+            entry.gone = not entry.shared
         self._count = self.bytes = 0
         return left
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from maim_trio._delivery.outbox import Entry
+from maim_trio._runtime.letters import Storing
 from maim_trio._runtime.undelivered import Undelivered
 from maim_trio._transport.frames import text_frame
-from maim_trio._transport.parking import ParkingSpot
 from maim_trio._wire import close
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from maim_trio._delivery.outbox import Settled
     from maim_trio._runtime.durable import DurableOutbox
@@ -36,21 +36,6 @@ UNPROVEN_GRACE = 2.0
 """Seconds that a stop waits for the acks of a peer that has not shown yet that it sends any."""
 
 
-class _Storing(ParkingSpot):
-    """Where somebody waits until a number of messages are stored."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self, messages: int) -> None:
-        super().__init__()
-        self._left = messages
-
-    def stored(self) -> None:
-        self._left -= 1
-        if not self._left:
-            self.wake()
-
-
 class Courier:
     """Sends for one server or client. Every method but those that wait is one synchronous step."""
 
@@ -63,7 +48,7 @@ class Courier:
         self._stats = endpoint.stats
         self._flushed: trio.Event | None = None
         self._total_room: trio.Event | None = None
-        self._awaited: dict[int, _Storing] = {}  # by the id of each row
+        self._awaited: dict[int, Storing] = {}  # by the id of each row
         self._stirred: dict[Session, None] = {}  # their messages are on disk, or refused: may leave
 
     # -- sending
@@ -82,41 +67,49 @@ class Courier:
 
     def post_to_all(
         self,
-        sessions: Iterable[Session],
+        sessions: Sequence[Session],
         msg_id: str,
         payload: bytes,
         *,
         frame: Frame | None = None,
         settled: Settled | None = None,
     ) -> dict[str, Entry | None]:
-        """Posts one message to every session; what `post` returns, by uuid.
+        """Posts one message to every session; what `post` returns, by uuid. `settled` is for one alone.
 
         The loop has the usual case in few calls, as it is what a delivery costs: connected, nothing before it, room
-        everywhere. What is anything else has not been touched when it comes to `_accept`.
+        everywhere, and one entry for all. What is anything else has not been touched when it comes to `_accept`.
         """
-        config, now, size = self._endpoint.config, self._endpoint.now(), len(payload)
-        expires, cost = now + config.message_cache_ttl, size + OVERHEAD
-        direct = self.store is None and not self.closed
-        most_held = TOTAL_FACTOR * config.message_cache_max_bytes - cost if direct else -1
+        endpoint, size, many = self._endpoint, len(payload), len(sessions)
+        config, clock = endpoint.config, endpoint.now  # fetched first: Python is slow at calling an attribute
+        now, cost = clock(), size + OVERHEAD
+        expires, most_held = now + config.message_cache_ttl, TOTAL_FACTOR * config.message_cache_max_bytes
+        direct = self.store is None and not self.closed and self.held_bytes + many * cost <= most_held
+        entry = Entry(msg_id, payload, expires, settled=settled, sends=1, written_at=now, shared=many > 1)
         entries: dict[str, Entry | None] = {}
+        others: list[Session] = []
         for session in sessions:
             outbox, connection = session.outbox, session.connection
             if (
-                outbox is not None
+                direct
+                and outbox is not None
                 and connection is not None
                 and connection.ready
                 and not session.ended
-                and self.held_bytes <= most_held
                 and outbox.takes_at_once(size)
-                and connection.link.offer(frame or text_frame(payload, mask=connection.link.client))
             ):
-                self.held_bytes += cost
-                self._stats.messages_sent += 1
-                entry = Entry(msg_id, payload, expires, settled=settled, sends=1, written_at=now)
-                outbox.add_sent(entry)
-                entries[session.uuid] = entry
-            else:
-                entries[session.uuid] = self._accept(session, msg_id, payload, frame, settled, expires)
+                link = connection.link
+                offer = link.offer
+                if offer(frame if frame is not None else text_frame(payload, mask=link.client)):
+                    outbox.add_sent(entry)
+                    entries[session.uuid] = entry
+                    continue
+            entries[session.uuid] = None
+            others.append(session)
+        sent = many - len(others)
+        self.held_bytes += sent * cost
+        self._stats.messages_sent += sent
+        for session in others:
+            entries[session.uuid] = self._accept(session, msg_id, payload, frame, settled, expires)
         return entries
 
     def _accept(
@@ -160,14 +153,14 @@ class Courier:
             if entry.sends:
                 self._stats.messages_resent += 1
             if not outbox.sent(entry, self._endpoint.now()):
-                self._done(session, entry, acknowledged=False)
+                self._done(session, entry)
 
     def withdraw(self, session: Session, entry: Entry) -> None:
         """Takes a message back if it was not written yet."""
         entry.settled = None
         session.confirming.pop(entry.msg_id, None)
         if session.outbox is not None and session.outbox.withdraw(entry):
-            self._done(session, entry, acknowledged=False)
+            self._done(session, entry)
             self.pump(session)  # it may have stood before others
 
     def restore(self, session: Session, entry: Entry) -> None:
@@ -186,9 +179,16 @@ class Courier:
             return
         entry = outbox.acknowledged(msg_id)
         if entry is not None:
+            self.held_bytes -= len(entry.payload) + OVERHEAD
             if self.store is not None:
                 self.store.remove(entry)
-            self._release(session, entry, acknowledged=True)
+            if (  # somebody waits, which is seldom: a call less
+                entry.settled is not None
+                or self._flushed is not None
+                or self._total_room is not None
+                or session.room is not None
+            ):
+                self._tell_released(session, entry, acknowledged=True)
         if outbox.waiting:
             self.pump(session)
 
@@ -228,7 +228,7 @@ class Courier:
         """The process ends, and the durable outbox keeps what this identity has not acknowledged."""
         if session.outbox is not None:
             for entry in session.outbox.clear():
-                self._release(session, entry, acknowledged=False)
+                self._release(session, entry)
         self._settle_unconfirmed(session)
 
     def expire(self, sessions: Iterable[Session], now: float) -> None:
@@ -278,7 +278,7 @@ class Courier:
         """Until the durable outbox has all of `entries`, or has refused them. Cancelled: they may be kept or not."""
         rows = [entry.row for entry in entries if entry is not None and entry.held]
         if rows:
-            storing = _Storing(len(rows))
+            storing = Storing(len(rows))
             self._awaited.update(dict.fromkeys(rows, storing))
             await storing.wait()
 
@@ -320,7 +320,7 @@ class Courier:
     def _check_acking(self, session: Session) -> None:
         if session.outbox is not None and session.connection is not None:
             for entry in session.outbox.check_acking(session.connection.heard_at()):
-                self._done(session, entry, acknowledged=False)
+                self._done(session, entry)
 
     def _stored(self, session: Session, entry: Entry, stored: bool) -> None:
         """The durable outbox has a message on disk, or could not write it."""
@@ -351,23 +351,21 @@ class Courier:
             self.undelivered.put(entry, reason)
         session.room_made()
 
-    def _done(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
+    def _done(self, session: Session, entry: Entry) -> None:
         if self.store is not None:
             self.store.remove(entry)
-        self._release(session, entry, acknowledged=acknowledged)
+        self._release(session, entry)
 
-    def _release(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
-        entry.gone = True
+    def _release(self, session: Session, entry: Entry) -> None:
         self.held_bytes -= len(entry.payload) + OVERHEAD
-        if entry.settled is not None or self._flushed is not None:
-            self._settle(session, entry, acknowledged=acknowledged)
-        if self._total_room is not None:
-            self._total_room_made()
-        if session.room is not None:
-            session.room_made()
+        self._tell_released(session, entry, acknowledged=False)
+
+    def _tell_released(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
+        self._settle(session, entry, acknowledged=acknowledged)
+        self._total_room_made()
+        session.room_made()
 
     def _settle(self, session: Session, entry: Entry, *, acknowledged: bool) -> None:
-        entry.gone = True
         if entry.settled is not None:
             entry.settle(acknowledged)
         if self._flushed is not None and not session.owes_acks(unproven=True):

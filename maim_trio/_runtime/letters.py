@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from maim_trio._transport.parking import ParkingSpot
+
 if TYPE_CHECKING:
     from maim_trio._delivery.outbox import Entry
     from maim_trio._runtime.courier import Courier
@@ -46,3 +48,18 @@ class Confirmation:
         """Nobody waits any more: what was not written is taken back, what was may still arrive."""
         if self._entry is not None and not self._settled.is_set():
             self._courier.withdraw(self._session, self._entry)
+
+
+class Storing(ParkingSpot):
+    """Where somebody waits until a number of messages are stored."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, messages: int) -> None:
+        super().__init__()
+        self._left = messages
+
+    def stored(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self.wake()

@@ -129,6 +129,58 @@ class TestAtOnce:
         assert send_all(box) == [one]
 
 
+class TestShared:
+    """One entry in the outboxes of many."""
+
+    def setup_method(self) -> None:
+        self.boxes = [TestAtOnce.proven(), TestAtOnce.proven()]
+        self.one = entry(0, sends=1, written_at=1.0, shared=True)
+        for box in self.boxes:
+            box.add_sent(self.one)
+
+    def test_an_ack_is_of_one_alone(self) -> None:
+        first, second = self.boxes
+        assert first.acknowledged("m0") is self.one
+        assert (len(first), len(second), second.bytes) == (0, 1, 10)
+        second.lost()
+        assert [again.msg_id for again in send_all(second)] == ["m0"]
+
+    def test_each_counts_for_itself_how_often_it_was_sent(self) -> None:
+        first, second = self.boxes
+        for _ in range(MAX_SENDS - 1):
+            assert first.lost() == []
+            send_all(first, 2.0)
+        assert [hopeless.msg_id for hopeless in first.lost()] == ["m0"]
+        assert second.lost() == []
+        (again,) = send_all(second, 3.0)
+        assert (again.sends, again.written_at, again.payload) == (2, 3.0, self.one.payload)
+        assert (self.one.sends, self.one.written_at) == (1, 1.0)
+
+    @pytest.mark.parametrize("end", [Outbox.clear, lambda box: box.expired(2 * FOR_EVER)], ids=["clear", "expire"])
+    def test_one_that_gives_up_takes_nothing_from_the_other(self, end: Any) -> None:
+        first, second = self.boxes
+        assert end(first) == [self.one]
+        assert (len(first), first.bytes) == (0, 0)
+        assert not first.withdraw(self.one)
+        second.lost()
+        assert [again.msg_id for again in send_all(second)] == ["m0"]
+
+    def test_one_that_gives_up_what_waits_again_takes_nothing_from_the_other(self) -> None:
+        first, second = self.boxes
+        first.lost()
+        second.lost()
+        assert first.refused("m0") is not None
+        assert send_all(first) == []
+        assert [again.msg_id for again in send_all(second)] == ["m0"]
+
+    def test_whose_ack_comes_when_it_waits_again_does_not_send_it_again(self) -> None:
+        first, second = self.boxes
+        first.lost()
+        second.lost()
+        assert first.acknowledged("m0") is not None
+        assert (send_all(first), len(send_all(second))) == ([], 1)
+
+
 class TestOrder:
     def test_first_in_first_out(self) -> None:
         box = outbox()

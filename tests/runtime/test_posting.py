@@ -154,6 +154,17 @@ def test_also_at_every_bound_for_peers_that_have_acknowledged(config: dict[str, 
     assert what_is_seen(whole, config, short_way=True) == what_is_seen(whole, config, short_way=False)
 
 
+LEFT_AND_BACK = [Step("move", 0), Step("move", 0)]
+
+
+@pytest.mark.parametrize("times", range(1, 4))
+def test_what_one_has_to_be_sent_again_is_nobody_elses(times: int) -> None:
+    plan = [*ACKED, Step("send", 0, 1), *LEFT_AND_BACK * times, Step("ack", 1, 1), Step("move", 1), Step("move", 1)]
+    assert what_is_seen(plan, {}, short_way=True) == what_is_seen(plan, {}, short_way=False)
+    plan = [*ACKED, Step("send", 0, 1), *LEFT_AND_BACK * times, Step("move", 1), Step("move", 1), *ACKED]
+    assert what_is_seen(plan, {}, short_way=True) == what_is_seen(plan, {}, short_way=False)
+
+
 async def test_all_identities_together_are_bounded_for_peers_that_have_acknowledged(network: Any) -> None:
     async with network.server(message_cache_max_bytes=2000) as server:
         peers = [await joined(network, uuid=f"u{number}", key="key_of_peer") for number in range(15)]
