@@ -278,7 +278,7 @@ class WebSocketServer(Host):
     def _sessions_of(self, user_id: str, platform: str | None) -> list[Session]:
         """Of a user: those that are connected, and those that may come back."""
         live = [member.session for member in self._registry.of_user(user_id, platform)]
-        return live + self._sessions.detached_of(user_id, platform) if self._sessions.any_detached else live
+        return live + self._sessions.detached_of(user_id, platform) if self._sessions.any_detached() else live
 
     def _everyone(self, platform: str | None) -> list[Session]:
         members = self._registry.all() if platform is None else self._registry.on_platform(platform)

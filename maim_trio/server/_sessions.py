@@ -105,7 +105,6 @@ class Sessions:
         self._detached[session.uuid] = session
         self._waiting_for.setdefault((session.user_id, session.platform), {})[session.uuid] = session
 
-    @property
     def any_detached(self) -> bool:
         """Whether any session waits for its client."""
         return bool(self._detached)
