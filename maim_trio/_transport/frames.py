@@ -66,7 +66,8 @@ _MASKED = 0x80
 _RESERVED = 0x70
 
 _HEAD_16 = struct.Struct("!BBH").pack
-_START_16 = struct.Struct("!HH").unpack_from
+_START_MASKED = struct.Struct("!HH4s")
+_START_BARE = struct.Struct("!HH0s")
 _HEAD_64 = struct.Struct("!BBQ").pack
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -124,7 +125,7 @@ def frame(opcode: int, payload: bytes, *, mask: bool) -> bytes:
     return b"".join((_head(opcode, len(payload), _MASKED), key, apply_mask(payload, key)))
 
 
-def text_frame(payload: bytes, *, mask: bool) -> tuple[bytes, ...]:
+def text_frame(payload: bytes, mask: bool) -> tuple[bytes, ...]:
     """One complete text frame in parts that belong together, for `Link.send_nowait(*parts)`.
 
     `payload` is UTF-8. A small frame is one part; a large payload stays a part of its own, uncopied where it is not
@@ -222,7 +223,9 @@ class FrameParser:
         self.missing = 0
         """Bytes that the unfinished frame still lacks; 0 when there is none, or its size is not known yet."""
         self._bit = _MASKED if masked else 0
-        self._usual = (_WHOLE_TEXT << 8 | self._bit | 126, 8 if masked else 4)  # how a frame begins; size of its head
+        start = _START_MASKED if masked else _START_BARE
+        # How nearly all frames begin: their first two bytes, the size of their head, and what reads it.
+        self._usual = (_WHOLE_TEXT << 8 | self._bit | 126, start.size, start.unpack_from)
         self._max = max_message
         self._buffer: bytes | bytearray = b""
         self._large: LargeFrame | None = None  # the unfinished frame, where it is one
@@ -231,14 +234,31 @@ class FrameParser:
         self._inside = False  # something is unfinished, or all is over: what comes next does not begin a message
 
     def feed(self, data: bytes | bytearray) -> list[bytes]:
-        """The messages that `data` completes, in order: `bytes` for text, `Binary` for binary ones. Never raises."""
+        """The messages that `data` completes, in order: `bytes` for text, `Binary` for binary ones. Never raises.
+
+        The loop has what nearly all traffic is: whole text messages in one frame each, neither tiny nor large. With
+        anything else the general way goes on from where it begins.
+        """
         messages: list[bytes] = []
-        if not self._inside:
-            end = self._take_usual(data, messages)
-            if end == len(data):
-                return messages
-            data = data[end:]
-        elif self.close is not None or self.violation is not None:
+        if self._inside:
+            return self._feed_other(data, messages)
+        kind, head, unpack = self._usual
+        begin, total, most = 0, len(data), self._max
+        while begin < total - head:
+            start, size, mask = unpack(data, begin)
+            body = begin + head
+            end = body + size
+            if start != kind or end > total or not 125 < size <= most:
+                break
+            payload = apply_mask(data[body:end], mask) if mask else bytes(data[body:end])
+            if not payload.isascii() and not _is_utf8(payload):
+                break
+            messages.append(payload)
+            begin = end
+        return messages if begin == total else self._feed_other(data[begin:], messages)
+
+    def _feed_other(self, data: bytes | bytearray, messages: list[bytes]) -> list[bytes]:
+        if self.close is not None or self.violation is not None:
             return messages
         try:
             self._parse(data, messages)
@@ -249,24 +269,6 @@ class FrameParser:
             self._buffer, self._large, self._message, self._decoder, self.missing = b"", None, None, None, 0
         self._inside = ended or bool(self._buffer) or self._large is not None or self._message is not None
         return messages
-
-    def _take_usual(self, data: bytes | bytearray, messages: list[bytes]) -> int:
-        """Takes what nearly all traffic is: whole text messages in one frame each, neither tiny nor large. Returns
-        where they end; with anything else the general way goes on."""
-        bit, (kind, head) = self._bit, self._usual
-        begin, total = 0, len(data)
-        while total - begin > head:
-            start, size = _START_16(data, begin)
-            body = begin + head
-            end = body + size
-            if start != kind or end > total or not 125 < size <= self._max:
-                break
-            payload = apply_mask(data[body:end], data[body - 4 : body]) if bit else bytes(data[body:end])
-            if not payload.isascii() and not _is_utf8(payload):
-                break
-            messages.append(payload)
-            begin = end
-        return begin
 
     def _parse(self, new: bytes | bytearray, messages: list[bytes]) -> None:
         if self._large is not None:

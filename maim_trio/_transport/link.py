@@ -154,18 +154,18 @@ class Link:
             if batch is not None:
                 return batch
 
-    def read_nowait(self, *, again: bool = True) -> list[bytes]:
+    def read_nowait(self, again: bool = True) -> list[bytes]:
         """The messages that what is there completes; at the end none, and the link has ended. Where a large frame is
         under way and there is more, it is read once again."""
-        missing, sizes = self._parser.missing, self._sizes
+        parser, missing, sizes = self._parser, self._parser.missing, self._sizes
         try:
             data = self._pipe.read_nowait(sizes.next(missing, self._pipe.bytes_in) if missing or sizes.wide else CHUNK)
         except LOST:
             data = b""
         if data:
             batch = self._take(data)
-            if self._parser.missing and again and not self._pipe.dry:
-                batch += self.read_nowait(again=False)
+            if parser.missing and again and not self._pipe.dry:
+                batch += self.read_nowait(False)
             return batch
         if data is not None:
             self._lose("connection lost")

@@ -118,9 +118,9 @@ class Pipe:
         """What is there, b"" at the end, None when nothing is there yet. Only where the pipe is `direct`."""
         try:
             if self._engine is None:
-                assert self._socket is not None  # it is `direct`
+                fileno = self._fileno
                 # of a closed socket the number is -1, and refused
-                data: bytes | bytearray = os.read(self._socket.fileno(), size)
+                data: bytes | bytearray = os.read(fileno(), size)
                 self.dry = len(data) < size
             else:
                 decrypted, self.dry = self._engine.read(self.descriptor(), size)

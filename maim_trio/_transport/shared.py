@@ -47,7 +47,8 @@ class SharedReader:
             if self._unread:
                 await trio.lowlevel.checkpoint()
                 if not self._link.received_all:
-                    self._read(sink)
+                    self._sink = sink
+                    self.readable(False)
             else:
                 self._sink = sink
                 await self._spot.wait()
@@ -59,26 +60,23 @@ class SharedReader:
         rest, self._rest = self._rest, None
         return rest
 
-    def readable(self, *, ended: bool) -> None:
-        """For the poller. With a task that waits, what is there is read and given to its sink."""
-        self._unread = True
+    def readable(self, ended: bool) -> None:
+        """For the poller. With a task that waits, what is there is read, once, and given to its sink. What else is
+        there is left to the task, which lets others have their turn in between."""
+        self._unread, sink, link = True, self._sink, self._link
         if ended:  # nobody will tell of what comes next: the link reads by itself, without waiting first
             self._pipe.dry = False
-            self._link.leave_poller()
-        elif self._sink is not None:
-            self._read(self._sink)
-
-    def _read(self, sink: Sink) -> None:
-        """Reads once; what else is there is left to the task, which lets others have their turn in between."""
-        link = self._link
-        try:
-            batch = link.read_nowait()
-            self._unread = not self._pipe.dry
-            if batch:
-                self._rest = sink(batch)
-        except Exception as error:  # the fence: one connection. Its own task raises it
-            self._error = error
-        if self._unread or link.received_all or self._rest is not None or self._error is not None:
+            link.leave_poller()
+        elif sink is not None:
+            try:
+                batch = link.read_nowait()
+                self._unread = not self._pipe.dry
+                if batch:
+                    self._rest = sink(batch)
+                if not self._unread and self._rest is None and not link.received_all:
+                    return
+            except Exception as error:  # the fence: one connection. Its own task raises it
+                self._error = error
             self._wake()
 
     def end(self) -> None:
