@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import deque
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
 
 from maim_trio._delivery.inbox import Inbox, Put
-from maim_trio._runtime.stepping import stepped
+from maim_trio._runtime.stepping import watched
 from maim_trio._transport.flusher import Flusher
 from maim_trio._transport.parking import ParkingSpot
 from maim_trio._transport.poller import Poller
@@ -51,13 +51,12 @@ BURST = 64
 class Lane(Generic[D]):
     """The inbox of one identity, and how many of its messages are being handled."""
 
-    __slots__ = ("_room", "inbox", "on_idle", "queued", "ready", "running")
-
-    passes: ClassVar[bool] = True
-    """Whether a message that can be handled now needs no place in the inbox."""
+    __slots__ = ("_room", "inbox", "on_idle", "passes", "queued", "ready", "running")
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self.inbox: Inbox[D] = Inbox(max_messages, max_bytes)
+        self.passes = True
+        """Whether a message that can be handled now needs no place in the inbox."""
         self.running = 0
         self.ready = 0  # of those that run: have their slot, and are about to be begun
         self.queued = False  # it stands in the dispatcher's line
@@ -161,16 +160,17 @@ class Dispatcher(Generic[D]):
     def begin(self, lane: Lane[D], delivery: D) -> bool:
         """Handles a message at once, past the inbox, when nothing is before it and it has a slot. Else False, and
         nothing has happened."""
-        if lane.queued or self._line or self._closed or not lane.passes:
+        running = lane.running
+        if self._line or self._closed or not lane.passes:
             return False
-        if self.active >= self._slots or lane.running >= self._slots_per_lane:
+        if self.active >= self._slots or running >= self._slots_per_lane:
             return False
-        lane.running += 1
+        lane.running = running + 1
         lane.ready += 1
         self.active += 1
         self._ready.append(delivery)
         self._ready_lanes.append(lane)
-        if not self._coming and not self._stepping:
+        if not self._stepping and not self._coming:
             self._call()  # before the acknowledgement, which leaves with what the handler sends
         delivery.accepted()
         return True
@@ -247,20 +247,29 @@ class Dispatcher(Generic[D]):
         self._nursery.start_soon(self._work, name="handler")
 
     async def _work(self) -> None:
+        """A task that runs handlers."""
+        await watched(self._run(), self._leaves_off)
+
+    def _leaves_off(self) -> None:
+        """The current task waits for something. Where that is in a handler, for the first time, others have to know."""
+        if self._stepping:
+            self._waits()
+
+    async def _run(self) -> None:
         """Runs what is ready, and waits for more when it is to be the spare task."""
         self._coming -= 1
+        task = trio.lowlevel.current_task()
         try:
-            while await self._run_ready() and self._keeps_spare and not self._spare.taken and not self._reading:
-                await self._wait_for_more()
+            while await self._run_ready(task) and self._keeps_spare and not (self._spare.taken or self._reading):
+                await self._wait_for_more(task)
         finally:
             self._stepping = False
             if not self._coming and not self._reading:
                 self._poller.resume()
 
-    async def _wait_for_more(self) -> None:
+    async def _wait_for_more(self, task: trio.lowlevel.Task) -> None:
         """Until somebody calls, or, where the poller leaves that to this task, until sockets can be read."""
-        task = trio.lowlevel.current_task()
-        if not self._poller.relieved_now:
+        if not self._poller.relief.taken:
             task.name = "spare"
             await self._spare.wait()
             self._coming -= 1
@@ -279,10 +288,10 @@ class Dispatcher(Generic[D]):
         """Whether a task is coming that may go on with reading, when it has run what is ready."""
         return self._coming > 0 and not self._waited
 
-    async def _run_ready(self) -> bool:
+    async def _run_ready(self, task: trio.lowlevel.Task) -> bool:
         """Runs handlers, one after the other, until there is nothing left to do or others should have their turn.
         False: this task cannot run any other."""
-        task, ready, unchanged = trio.lowlevel.current_task(), self._ready, True
+        handle, ready, unchanged = self._handle, self._ready, True
         self._stepping = True
         for _ in range(self._burst):
             if not ready:
@@ -292,14 +301,17 @@ class Dispatcher(Generic[D]):
             self.last = not ready
             task.name = delivery.name
             try:
-                await stepped(self._handle(delivery), self._waits)
+                await handle(delivery)
             except BaseException:  # a cancellation from outside, or what ends everything: nothing begins any more
                 self.close()
                 self._finished(lane)
                 if self._stepping:
                     self._waits()
                 raise
-            self._go_on()
+            if self._stepping:
+                self._waited = False
+            else:
+                self._go_on()
             if self._conclude is None:
                 self._finished(lane)
             else:
@@ -309,7 +321,8 @@ class Dispatcher(Generic[D]):
                 unchanged = False  # what it has set is nobody else's: the next one begins in a fresh task
                 break
         self._stepping = False
-        self._call()
+        if ready:
+            self._call()
         self._flusher.flush()
         return unchanged
 
@@ -322,12 +335,9 @@ class Dispatcher(Generic[D]):
         self._flusher.wait()
 
     def _go_on(self) -> None:
-        """A handler has ended: its task goes on with what is ready."""
-        if self._stepping:
-            self._waited = False
-        else:
-            self._stepping = True
-            self._flusher.expect()
+        """A handler that has waited has ended: its task goes on with what is ready."""
+        self._stepping = True
+        self._flusher.expect()
 
     def _context_was_changed(self) -> bool:
         """Whether the handler that has just run in this task has left a context variable changed."""
@@ -344,14 +354,15 @@ class Dispatcher(Generic[D]):
         self._finished(lane)
 
     def _finished(self, lane: Lane[D]) -> None:
-        lane.running -= 1
+        running = lane.running
+        lane.running = running - 1
         self.active -= 1
-        if self._line or lane.running == self._slots_per_lane - 1:  # else it has nothing that waits for a slot
+        if running == self._slots_per_lane or self._line:  # else it has nothing that waits for a slot
             self.offer(lane)
         if lane.on_idle is not None and lane.idle:
             on_idle, lane.on_idle = lane.on_idle, None
             on_idle()
-        if not self.active and self._idle is not None:
+        if self._idle is not None and not self.active:
             self._idle.set()
             self._idle = None
 

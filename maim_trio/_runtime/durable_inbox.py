@@ -42,12 +42,12 @@ class HeldLane(Lane[Delivery]):
     """An inbox in which messages wait for the disk before they can be handled."""
 
     __slots__ = ()
-    passes = False
     inbox: HeldInbox[Delivery]
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         super().__init__(max_messages, max_bytes)
         self.inbox = HeldInbox(max_messages, max_bytes)
+        self.passes = False
 
     def put(self, delivery: Delivery) -> bool:
         if isinstance(delivery, DurableDelivery):

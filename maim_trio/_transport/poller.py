@@ -22,7 +22,7 @@ EVENTS = 64
 class Reader(Protocol):
     """Whose socket is watched."""
 
-    def readable(self, *, ended: bool) -> None:
+    def readable(self, ended: bool) -> None:
         """There is something to read since it was called last, or (`ended`) the other side has ended its direction.
         Reads until there is nothing left, or remembers it; never raises."""
 
@@ -34,13 +34,14 @@ class Poller:
     A task that is going to deal with what was read may relieve it: then `run` sleeps until `resume`.
     """
 
-    __slots__ = ("_epoll", "_readers", "_spot", "relieved", "running")
+    __slots__ = ("_epoll", "_readers", "relief", "relieved", "running")
 
     def __init__(self) -> None:
         self.running = False
         self.relieved: Callable[[], bool] = _nobody
         """Whether another task is about to go on with reading: by `wait` and `read`, and by `resume` when it ends."""
-        self._spot = ParkingSpot()
+        self.relief = ParkingSpot()
+        """Where `run` waits while it leaves it to another task to wait and read."""
         self._readers: dict[int, Reader] = {}
 
     def add(self, descriptor: int, reader: Reader) -> bool:
@@ -71,19 +72,14 @@ class Poller:
                     await self.wait()
                     self.read()
                     if self.relieved():
-                        await self._spot.wait()
+                        await self.relief.wait()
             finally:
                 self.running = False
                 trio.lowlevel.notify_closing(self._epoll.fileno())
 
-    @property
-    def relieved_now(self) -> bool:
-        """Whether `run` leaves it to another task to wait and read."""
-        return self._spot.taken
-
     def resume(self) -> None:
         """No other task waits and reads any more."""
-        self._spot.wake()
+        self.relief.wake()
 
     async def wait(self) -> None:
         """Until there is something to read, or `run` has ended."""
@@ -99,10 +95,10 @@ class Poller:
         """Has what is there read, once."""
         if not self.running:
             return
+        readers = self._readers
         for descriptor, events in self._epoll.poll(0, EVENTS):
-            reader = self._readers.get(descriptor)
-            if reader is not None:
-                reader.readable(ended=events & ~select.EPOLLIN != 0)
+            if descriptor in readers:  # no longer, where a handler has closed it meanwhile
+                readers[descriptor].readable(events != select.EPOLLIN)
 
 
 def _nobody() -> bool:

@@ -229,11 +229,11 @@ async def test_another_task_may_go_on_with_reading_and_give_it_back(tcp_network,
     one, relief = await desk(tcp_network, poller, nursery), Relief(poller, nursery)
     await one.theirs.send_all(text(b"1"))
     await one.until(1)
-    assert not poller.relieved_now
+    assert not poller.relief.taken
     relief.comes = True
     await one.theirs.send_all(text(b"2"))
     await one.until(2)
-    assert poller.relieved_now
+    assert poller.relief.taken
     nursery.start_soon(relief.run, name="relief")
     for number in (3, 4):
         await one.theirs.send_all(text(b"%d" % number))
@@ -242,7 +242,7 @@ async def test_another_task_may_go_on_with_reading_and_give_it_back(tcp_network,
     await one.theirs.send_all(text(b"5"))
     await one.until(5)
     await trio.testing.wait_all_tasks_blocked()
-    assert not poller.relieved_now
+    assert not poller.relief.taken
     await one.theirs.send_all(text(b"6"))
     await one.until(6)
     assert one.taken == [b"1", b"2", b"3", b"4", b"5", b"6"]
