@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 try:
@@ -47,7 +48,7 @@ class DedupeWindow:
     windows, and at most twice `max_entries` are held.
     """
 
-    __slots__ = ("_current", "_max_entries", "_previous", "_since", "_window")
+    __slots__ = ("_current", "_max_entries", "_previous", "_since", "_until", "_window")
 
     def __init__(self, window: float = WINDOW, max_entries: int = MAX_ENTRIES) -> None:
         self._window = window
@@ -55,6 +56,7 @@ class DedupeWindow:
         self._current: set[int] = set()
         self._previous: Set[int] = _NOTHING
         self._since = 0.0
+        self._until = -math.inf  # the current generation ends then; before its first key is here, at once
 
     def __len__(self) -> int:
         return len(self._current) + len(self._previous)
@@ -67,17 +69,16 @@ class DedupeWindow:
 
     def add(self, key: int, now: float) -> None:
         """Remembers `key`; `now` is in seconds of a clock that never goes back."""
-        if not self._current:
-            self._since = now
-        elif now - self._since >= self._window or len(self._current) >= self._max_entries:
-            self._previous, self._current = self._current, set()
-            self._since = now
+        if now >= self._until or len(self._current) >= self._max_entries:
+            if self._current:
+                self._previous, self._current = self._current, set()
+            self._since, self._until = now, now + self._window
         self._current.add(key)
 
     def forget_old(self, now: float) -> None:
         """Drops what is older than the window, for an identity that is silent."""
         if self._current and now - self._since >= self._window:
             self._previous, self._current = self._current, set()
-            self._since = now
+            self._since, self._until = now, -math.inf
         elif not self._current and now - self._since >= self._window:
             self._previous = _NOTHING

@@ -61,7 +61,7 @@ class ClientCore(LegacyEndpoint):
         outdated = self.aim(target)
         if outdated is not None:
             await outdated.aclose(close.NORMAL, "")
-        if not self.is_running() or self._stopping:
+        if not self.is_running() or self.stopping:
             return False
         with trio.move_on_after(self.config.connect_timeout):
             return await self._keeper.wait_outcome()
@@ -87,7 +87,7 @@ class ClientCore(LegacyEndpoint):
         return False
 
     def _put(self, payload: bytes) -> bool:
-        if not self.is_running() or (self._stopping and not self.is_connected()):
+        if not self.is_running() or (self.stopping and not self.is_connected()):
             self._keeper.last_error = self._keeper.last_error or "the client is not running"
             return False
         self._expire()

@@ -114,10 +114,6 @@ class LegacyEndpoint(Service):
 
     # -- for connections
 
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
-
     def offer(self, lane: Lane[Received]) -> None:
         assert self._dispatcher is not None
         self._dispatcher.offer(lane)

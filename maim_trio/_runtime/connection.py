@@ -11,7 +11,7 @@ import trio
 from maim_trio._delivery.dedupe import frame_key
 from maim_trio._runtime.delivery import Delivery
 from maim_trio._runtime.keepalive import Liveness
-from maim_trio._runtime.log import without
+from maim_trio._runtime.log import QUIET, without
 from maim_trio._runtime.requests import REPLY_TO
 from maim_trio._transport.frames import text_frame
 from maim_trio._transport.interrupts import uninterrupted
@@ -55,7 +55,6 @@ class Connection:
         "_feeding",
         "_invalid_at",
         "_nursery",
-        "_owed",
         "_pause",
         "_unix_time",
         "_unplaced",
@@ -63,6 +62,7 @@ class Connection:
         "link",
         "liveness",
         "metadata",
+        "owed",
         "pauses",
         "platform",
         "read_at",
@@ -97,7 +97,8 @@ class Connection:
         self._nursery: trio.Nursery | None = None
         self._feeding = False  # the queue of the link had no room for a message
         self._wanted = 0  # bytes
-        self._owed: list[str] | None = None  # ids to be acknowledged, while frames are dealt with
+        self.owed: list[str] | None = None
+        """Ids to be acknowledged together, while what was read together is dealt with."""
         self._unplaced: Delivery | None = None  # it has found no room
         link.expect_replies(session.lane)
 
@@ -173,23 +174,23 @@ class Connection:
 
     def acknowledge(self, msg_id: str) -> None:
         """At once; while what was read together is dealt with, behind that, for all of it together."""
-        if self._owed is not None:
-            self._owed.append(msg_id)
+        if self.owed is not None:
+            self.owed.append(msg_id)
         else:
             self._answer([self._acks.write(msg_id, self._unix_time)])
 
     def begin_owing(self) -> None:
         """What is to be acknowledged is remembered, until `send_owed`."""
-        self._owed = []
+        self.owed = []
 
     def send_owed(self) -> None:
         """Acknowledges all of it together."""
-        owed, self._owed = self._owed, None
+        owed, self.owed = self.owed, None
         if not owed:
             return
         if len(owed) == 1:  # a call less for each step, where a message has come alone
-            link, ack = self.link, self._acks.write(owed[0], self._unix_time)
-            if not link.offer(text_frame(ack, mask=link.client)):
+            offer, ack = self.link.offer, self._acks.write(owed[0], self._unix_time)
+            if not offer(text_frame(ack, self.link.client)):
                 self._answer([ack])
         else:
             self._answer(self._acks.write_all(owed, self._unix_time))
@@ -232,44 +233,39 @@ class Connection:
     def _take(self, batch: list[bytes]) -> list[bytes] | None:
         """Deals with received frames. What comes behind one that found no room is returned; that one waits in
         `_unplaced`."""
-        endpoint = self._endpoint
+        endpoint, session = self._endpoint, self.session
+        now = endpoint.now
         self._unix_time = endpoint.stats.last_activity = time.time()
-        self.read_at = endpoint.now()
-        self.begin_owing()
+        self.read_at = now()
+        self.owed = []
         try:
             for index, frame in enumerate(batch):
-                if not self._take_frame(frame):
-                    return batch[index + 1 :]
+                try:
+                    envelope = decode(frame)
+                except FrameError as error:
+                    self._invalid(error)
+                    continue
+                if type(envelope) is Ack:
+                    endpoint.courier.acknowledged(session, envelope.acked_msg_id)
+                elif isinstance(envelope, (Standard, Custom)):
+                    delivery = self._received(envelope, frame)
+                    if delivery is not None and not endpoint.deliver(delivery):
+                        self._unplaced = delivery
+                        return batch[index + 1 :]
+                elif isinstance(envelope, PeerError):
+                    self._refused(envelope)
         finally:
-            if self._owed:
+            if self.owed:
                 self.send_owed()
-            self._owed = None
+            else:
+                self.owed = None
         return None
-
-    def _take_frame(self, frame: bytes) -> bool:
-        """False: the message found no room, and is `_unplaced`. What is meant for no handler is dealt with here."""
-        endpoint = self._endpoint
-        try:
-            envelope = decode(frame)
-        except FrameError as error:
-            self._invalid(error)
-            return True
-        if type(envelope) is Ack:
-            endpoint.courier.acknowledged(self.session, envelope.acked_msg_id)
-        elif isinstance(envelope, (Standard, Custom)):
-            delivery = self._received(envelope, frame)
-            if delivery is not None and not endpoint.deliver(delivery):
-                self._unplaced = delivery
-                return False
-        elif isinstance(envelope, PeerError):
-            self._refused(envelope)
-        return True
 
     def _received(self, envelope: Standard | Custom, frame: bytes) -> Delivery | None:
         """A message for a handler; None when it was here before, is an answer, or is not taken any more."""
-        endpoint, msg_id = self._endpoint, envelope.msg_id
+        endpoint, session, msg_id = self._endpoint, self.session, envelope.msg_id
         key = 0 if msg_id is None else frame_key(msg_id, frame)
-        if key and self._seen(envelope, key):
+        if key and (session.dedupe.seen(key) or session.waiting_keys) and self._seen(envelope, key):
             return None
         name = "on_message"
         if type(envelope) is Custom:
@@ -282,7 +278,7 @@ class Connection:
         endpoint.stats.messages_received += 1
         if msg_id is None and type(envelope) is Bare:
             self._say_bare()
-        if endpoint.log.messages_wanted():
+        if endpoint.config.log_level not in QUIET and endpoint.log.messages_wanted():
             self._log_received(envelope, len(frame))
         if endpoint.durable_inbox is not None:
             return endpoint.durable_inbox.delivery(self, envelope, frame, key)

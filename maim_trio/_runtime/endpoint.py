@@ -49,10 +49,10 @@ class Endpoint(Keeping):
     config: CommonConfig
     max_invalid_frames = 100
     ping_timeout: float
-    lifts_sender = False  # metadata tells who the envelope claims to be from
 
     def __init__(self, config: CommonConfig, logger_name: str) -> None:
         super().__init__()
+        self.lifts_sender = False  # metadata tells who the envelope claims to be from
         self.config = config
         self.log = Log(logger_name, config, self._own_secrets)
         self.stats = Counters()
@@ -98,10 +98,6 @@ class Endpoint(Keeping):
         """A stop has used up its time, or the surroundings were cancelled."""
         return self._abandoned or trio.current_time() >= self._shutdown_deadline
 
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
-
     def link_ended(self, link: Link) -> None:
         self.links.discard(link)
         self.stats.bytes_received += link.bytes_in
@@ -111,10 +107,10 @@ class Endpoint(Keeping):
         """The inbox a message goes to."""
         return delivery.connection.session.lane
 
-    def deliver(self, delivery: Delivery) -> bool:
+    def deliver(self, delivery: Delivery, lane: Lane[Delivery] | None = None) -> bool:
         """Has a message handled, now or when its turn comes. False: there is no room for it."""
         assert self._dispatcher is not None
-        lane = self.lane_for(delivery)
+        lane = lane or delivery.connection.session.lane
         if not self._dispatcher.begin(lane, delivery):
             if not lane.put(delivery):
                 return False
@@ -131,23 +127,35 @@ class Endpoint(Keeping):
 
     # -- handlers and hooks
 
+    @interruptible
     async def _handle(self, delivery: Delivery) -> None:
         """One handler invocation, in a child task."""
         assert self._dispatcher is not None
         self._replies_once, self._sends = self._sends == 1 and self._dispatcher.last, 0
         envelope = delivery.envelope
-        handler = self._handler_of(envelope)
-        if handler is None:
+        if (handler := self._handler_of(envelope)) is None:
             self._unhandled(envelope)
             self._reply(delivery, Outcome(failure="no_handler"))
             return
-        if isinstance(envelope, Standard):
-            outcome = await self._guarded(delivery, handler, envelope.message)
-            self.stats.messages_processed += outcome.failure is None
-        else:
-            outcome = await self._guarded(delivery, handler, envelope.payload)
+        outcome, argument = NOTHING, envelope.message if isinstance(envelope, Standard) else envelope.payload
+        metadata = self._metadata(delivery.connection, envelope)
+        try:
+            if self.config.handler_timeout is not None:
+                outcome = await self._handle_in_time(delivery, handler, argument, metadata)
+            else:
+                value = handler(argument, metadata)
+                if type(value) is CoroutineType:
+                    value = await value
+                if value is not None:
+                    outcome = Outcome(await result_of(value))
+        except (Exception, BaseExceptionGroup) as error:  # the fence: one handler
+            self._callback_raised(delivery.name, error, delivery.secrets)
+            outcome = Outcome(failure=type(error).__name__)
+        if not isinstance(envelope, Standard):
             self.stats.custom_messages_processed += outcome.failure is None
             self._reply(delivery, outcome)
+        elif outcome is NOTHING or outcome.failure is None:
+            self.stats.messages_processed += 1
 
     async def _handle_to_the_end(self, delivery: Delivery) -> None:
         """The same, and its task waits for the disk: where its lane has but one slot, it goes on with the next."""
@@ -155,20 +163,12 @@ class Endpoint(Keeping):
         await forget(delivery)
 
     @interruptible
-    async def _guarded(self, delivery: Delivery, handler: Handler, argument: Any) -> Outcome:
-        """The fence around one handler: what it raises and its timeout are logged and counted."""
-        timeout, metadata = self.config.handler_timeout, self._metadata(delivery.connection, delivery.envelope)
-        try:
-            if timeout is None:
-                value = handler(argument, metadata)
-                if type(value) is CoroutineType:
-                    value = await value
-                return NOTHING if value is None else Outcome(await result_of(value))
-            with trio.move_on_after(timeout):
-                return Outcome(await call(handler, argument, metadata))
-        except (Exception, BaseExceptionGroup) as error:  # the fence: one handler
-            self._callback_raised(delivery.name, error, delivery.secrets)
-            return Outcome(failure=type(error).__name__)
+    async def _handle_in_time(self, delivery: Delivery, handler: Handler, *args: Any) -> Outcome:
+        """Calls a handler under `handler_timeout`."""
+        timeout = self.config.handler_timeout
+        assert timeout is not None
+        with trio.move_on_after(timeout):
+            return Outcome(await call(handler, *args))
         self.stats.handler_timeouts += 1
         self.stats.failed(f"{delivery.name} ran into handler_timeout")
         self.log.error("%s took longer than handler_timeout (%g s) and was cancelled", delivery.name, timeout)
@@ -255,7 +255,7 @@ class Endpoint(Keeping):
             except (Exception, BaseExceptionGroup) as error:
                 self._callback_raised(name, error, secrets)
                 return Outcome(failure="raised")
-        if self._abandoned or (until_stop and self._stopping):  # not its fault: everything was cancelled
+        if self._abandoned or (until_stop and self.stopping):  # not its fault: everything was cancelled
             return Outcome(failure="cancelled")
         self.stats.handler_timeouts += 1
         self.stats.failed(f"{name} took too long")

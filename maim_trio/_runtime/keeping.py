@@ -31,11 +31,16 @@ if TYPE_CHECKING:
 class Keeping(Service):
     """Gives up what has outlived its time, restores what an earlier process has accepted, and reports at the end."""
 
+    __slots__ = ("courier", "durable_inbox", "log", "requests")
+
     config: CommonConfig
     log: Log
     courier: Courier
     requests: Requests
-    durable_inbox: DurableInbox | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.durable_inbox: DurableInbox | None = None
 
     async def _keep_house(self) -> None:
         """Gives up, now and then, what has outlived its time."""

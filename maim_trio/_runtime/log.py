@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
-_QUIET = frozenset(LEVELS) - {"DEBUG"}
+QUIET = frozenset(LEVELS) - {"DEBUG"}
+"""Levels at which there is no line per message."""
 
 MAX_WORD = 300
 """Characters of one word in a line: ids, types and reasons were chosen by the other side."""
@@ -89,7 +90,7 @@ class Log:
     def messages_wanted(self) -> bool:
         """Whether a line per message is wanted: ids, sizes and types at DEBUG, never the content."""
         config = self._config
-        return config.log_level not in _QUIET and config.enable_message_log and self.enabled("DEBUG")
+        return config.log_level not in QUIET and config.enable_message_log and self.enabled("DEBUG")
 
     def _write(self, level: str, text: str, args: tuple[object, ...]) -> None:
         if not self.enabled(level):

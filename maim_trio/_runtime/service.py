@@ -44,6 +44,17 @@ class EndTimes(Protocol):
 class Service(LifeCycle):
     """The life of a server or a client: what ends when, and what of it the surroundings can cut short."""
 
+    __slots__ = (
+        "_abandoned",
+        "_admission",
+        "_handlers_dismissed",
+        "_shield",
+        "_shutdown_deadline",
+        "_user_scopes",
+        "deciding",
+        "stopping",
+    )
+
     config: EndTimes
 
     def __init__(self) -> None:
@@ -53,7 +64,7 @@ class Service(LifeCycle):
         self._user_scopes: set[trio.CancelScope] = set()
         self.deciding: set[trio.CancelScope] = set()
         """Those of them that end when a stop begins."""
-        self._stopping = False
+        self.stopping = False
         self._abandoned = False  # the surroundings were cancelled
         self._handlers_dismissed = False
         self._shutdown_deadline = math.inf
@@ -61,7 +72,7 @@ class Service(LifeCycle):
     # -- what a server or client fills in
 
     def _prepare(self) -> None:
-        self._stopping = self._abandoned = self._handlers_dismissed = False
+        self.stopping = self._abandoned = self._handlers_dismissed = False
         self._shutdown_deadline = math.inf
         self._admission = trio.CancelScope()
         self._shield = trio.CancelScope(shield=True)
@@ -146,8 +157,8 @@ class Service(LifeCycle):
             scope.cancel()
 
     def _begin_stop(self) -> None:
-        if not self._stopping:
-            self._stopping = True
+        if not self.stopping:
+            self.stopping = True
             self._shutdown_deadline = trio.current_time() + self.config.shutdown_timeout
             for scope in self._user_scopes:
                 scope.deadline = min(scope.deadline, self._shutdown_deadline)

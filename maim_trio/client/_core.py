@@ -54,12 +54,12 @@ class ClientCore(Endpoint):
     """The client without its methods for users: connects, receives, keeps what is sent, ends."""
 
     config: ClientConfig
-    lifts_sender = True
     connection_name = "default"
 
     @takes(ClientConfig, "WebSocketClient(create_client_config(url, api_key))")
     def __init__(self, config: ClientConfig) -> None:
         super().__init__(config, "maim_trio.client")
+        self.lifts_sender = True
         self._raise_problem()
         self._connector = Connector(self)
         self._uuid = config.connection_uuid or str(uuid.uuid4())
@@ -133,9 +133,9 @@ class ClientCore(Endpoint):
         self._call_hook("on_connect", self.config.on_connect, connection.uuid, self.config)
 
     def gave_up(self, reason: str) -> None:
-        if not (self._stopping and self._connector.connection is not None):  # while it stops, answers are still read
+        if not (self.stopping and self._connector.connection is not None):  # while it stops, answers are still read
             self.requests.lost(None, reason)
-        if self._connector.connection is None and not (self._stopping and self.courier.store is not None):
+        if self._connector.connection is None and not (self.stopping and self.courier.store is not None):
             self.courier.give_up(self._session, reason)
         self._stream_lane.notify()
 
@@ -162,6 +162,9 @@ class ClientCore(Endpoint):
                 return self._stream_lane
             self._hand_over()
         return super().lane_for(delivery)
+
+    def deliver(self, delivery: Delivery, lane: Lane[Delivery] | None = None) -> bool:
+        return super().deliver(delivery, lane or self.lane_for(delivery))
 
     def _hand_over(self) -> None:
         """on_message gets what an iterator has left behind."""
@@ -244,7 +247,7 @@ class ClientCore(Endpoint):
     # -- small things
 
     def _ready(self) -> bool:
-        if not self.is_running() or self._stopping:
+        if not self.is_running() or self.stopping:
             self._connector.note("the client is not running: start() it first")
             return False
         return True

@@ -75,7 +75,10 @@ class APIMessageBase(Model):
 
     def _finish(self, path: str) -> None:
         info = self.message_info
-        if (info.sender_info is not None or info.receiver_info is not None) and info._missing() is not None:
+        sender, receiver = info.sender_info, info.receiver_info
+        if (sender is not None and sender._missing() is not None) or (
+            receiver is not None and receiver._missing() is not None
+        ):
             info._finish(f"{path}.message_info")
         if self.message_segment.type == SEGLIST:
             self.message_segment._finish(f"{path}.message_segment")

@@ -95,11 +95,11 @@ async def drops_after_reading(peer: ServerPeer) -> None:
 @asynccontextmanager
 async def server_that_never_acks(server: Any) -> AsyncIterator[None]:
     """Everything the server reads meanwhile is dropped, as when its process hangs after the kernel has taken it."""
-    server._stopping = True
+    server.stopping = True
     try:
         yield
     finally:
-        server._stopping = False
+        server.stopping = False
 
 
 async def client_is_back(client: Any) -> None:

@@ -348,3 +348,10 @@ class TestStopping:
 
 async def _sleep_5(*_: Any) -> None:
     await trio.sleep(5)
+
+
+async def test_what_runs_has_few_enough_attributes_for_fast_methods(network: Network) -> None:
+    """CPython 3.11 looks methods up the slow way in objects with more than thirty."""
+    async with network.server() as server, network.client() as client:
+        await client.connect()
+        assert max(len(vars(server)), len(vars(client))) <= 30
