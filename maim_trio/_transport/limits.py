@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
-
-import msgspec
 
 __all__ = ["Closed", "Limits", "LinkClosed"]
 
 
-class Limits(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Limits:
     """The bounds of one connection. Sizes are bytes, times are seconds."""
 
     max_message: int = 16 * 1024 * 1024
