@@ -14,7 +14,7 @@ help:
 	@echo "make test         lint, then all tests (PYTEST_ARGS='-k text -x' passes options on)"
 	@echo "make lint         ruff, mypy, import contracts, flake8-async"
 	@echo "make demo         a server and two clients exchange messages"
-	@echo "make bench        CPU per message against other servers, 10 minutes (bench-quick: one short round, 2 minutes)"
+	@echo "make bench        CPU per message against other servers, 12 minutes (bench-quick: one short round, 3 minutes)"
 	@echo "make bench-scale  how the cost of a message grows, with pictures"
 	@echo "make compliance   the Autobahn WebSocket suite against server and client"
 	@echo "make clean        remove .venv, .peers and caches"

@@ -1,6 +1,6 @@
 """The benchmark: all subjects in turn under the same loads, in turns of half a second, several rounds of them.
 
-``python -m benchmarks.run [--quick] [--rounds 3] [--only WORK] [--json FILE]`` prints the tables of `benchmarks.report`.
+``python -m benchmarks.run [--quick] [--rounds 2] [--only WORK] [--json FILE]`` prints the tables of `benchmarks.report`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ Round = dict[str, list[dict[str, float]]]
 """What the subjects' turns came to."""
 
 SECONDS = 0.5
-ROUNDS, TURNS = 3, 6
+ROUNDS, TURNS = 2, 6
+QUICK_TURNS = 2
 ALONE = 2
 """Rounds of a work whose subjects cannot take turns, for one of the others."""
 
@@ -62,14 +63,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="works whose name contains this")
     parser.add_argument("--json", help="where the results go")
     arguments = parser.parse_args()
-    rounds = 1 if arguments.quick else arguments.rounds
+    rounds, turns = (1, QUICK_TURNS) if arguments.quick else (arguments.rounds, TURNS)
     allow_many_connections()
-    results = head(rounds=rounds, turns=TURNS, seconds=SECONDS, works=[])
+    results = head(rounds=rounds, turns=turns, seconds=SECONDS, works=[])
     with tempfile.TemporaryDirectory() as folder:
         certificate = make_certificate(folder)
         for work in WORKS:
             if arguments.only in work.name and (work.quick or not arguments.quick):
-                done = run(work, rounds, TURNS, certificate, beside=not arguments.quick)
+                done = run(work, rounds, turns, certificate, beside=not arguments.quick)
                 results["works"].append(done)
                 if arguments.json:  # what is there is kept, whatever happens to the rest
                     Path(arguments.json).write_text(json.dumps(results, indent=1), encoding="utf-8")

@@ -206,11 +206,11 @@ class BaseMessageInfo(Model):
 
     def _in_order(self) -> bool:
         formats, template, config = self.format_info, self.template_info, self.additional_config
-        sender, receiver = self.sender_info, self.receiver_info
+        sender, receiver, time = self.sender_info, self.receiver_info, self.time
         return (
             type(self.platform) is str
             and type(self.message_id) is str
-            and _is_time(self.time)
+            and (isfinite(time) if type(time) is float else _is_whole_time(time))
             and (formats is None or (type(formats) is FormatInfo and formats._in_order()))
             and (template is None or (type(template) is TemplateInfo and template._in_order()))
             and (config is None or _is_object(config))
@@ -244,7 +244,5 @@ def _is_object(value: object) -> bool:
     return value is None or (type(value) is dict and is_json(value))
 
 
-def _is_time(value: object) -> bool:
-    if type(value) is float:
-        return isfinite(value)
+def _is_whole_time(value: object) -> bool:
     return type(value) is int and -_EXACT_INT <= value <= _EXACT_INT
