@@ -1,4 +1,4 @@
-"""Awaiting a coroutine of trio's in one step, as far as it waits for nothing."""
+"""Awaiting a coroutine by hand, with a look at what it waits for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import outcome
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
-__all__ = ["at_once"]
+__all__ = ["at_once", "driven"]
 
 T = TypeVar("T")
 
@@ -28,16 +28,29 @@ _CHECKPOINT = _trap_of_a_checkpoint()
 `at_once` would do no more than ``await`` does."""
 
 
-@coroutine
-def at_once(running: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+def at_once(running: Coroutine[Any, Any, T]) -> Awaitable[T]:
     """``await running``, but where it only lets others have their turn it goes on. Cancellation is noticed as ever.
 
     For what is not to be a checkpoint though its library makes it one: each is a turn of trio's loop.
     """
+    return driven(running, _is_checkpoint)
+
+
+def _is_checkpoint(trap: object) -> bool:
+    return trap is _CHECKPOINT
+
+
+@coroutine
+def driven(running: Coroutine[Any, Any, T], goes_on: Callable[[object], bool]) -> Generator[Any, Any, T]:
+    """``await running``, with `goes_on` asked, synchronously, whenever it is about to leave off, with what it tells
+    trio then. True: it does not leave off; it is answered as after a checkpoint.
+
+    It does by hand what ``yield from`` does (PEP 380), as that cannot tell whether it is about to yield.
+    """
     try:
         trap = running.send(None)
         while True:
-            if trap is _CHECKPOINT:
+            if goes_on(trap):
                 trap = running.send(outcome.Value(None))
                 continue
             try:
