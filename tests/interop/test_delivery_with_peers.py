@@ -136,6 +136,9 @@ async def test_our_client_and_their_server(maim_message, start_peer, client_of_o
                 await trio.sleep(PACE)
         said = await answers(peer)
         await settled(client.get_stats)
+        with trio.move_on_after(5):  # it acknowledges before its handler runs and says so
+            while not set(accepted) <= set(heard_by(peer)):  # noqa: ASYNC110
+                await trio.sleep(0.01)
         theirs, ours = [number for number in range(MESSAGES) if said[number]], heard_by(peer)
         talkative(report("our client → their server", accepted, ours))
         talkative(report("their server → our client", theirs, heard.numbers))
